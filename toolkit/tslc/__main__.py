@@ -1,0 +1,3 @@
+from tslc.cli.main import main
+
+main()
