@@ -1,0 +1,104 @@
+"""The worker's end of the socket to TorchServe's frontend, and the mending of its worker loop.
+
+TorchServe's asynchronous worker loop writes to one socket from two threads without a lock, blocks
+its event loop while it writes, reads the socket four bytes at a time, copies the whole context for
+every request and prints a line about it. `mend` puts that right in this process, from the outside:
+it replaces nothing of what the loop does, only what it does it with.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import logging
+import socket
+import threading
+from typing import Any
+
+from tslc_handlers.lifetime import end_process
+
+logger = logging.getLogger(__name__)
+
+_READ_BYTES = 1 << 18
+
+
+class FrontendSocket:
+    """Reads in large pieces; writes whole messages, on the event loop's thread only.
+
+    `sendall` never blocks: what the kernel does not take at once is written when it can. Messages
+    keep their order and are never mixed, whichever thread gave them.
+    """
+
+    def __init__(self, sock: socket.socket, loop: asyncio.AbstractEventLoop) -> None:
+        self._sock = sock
+        self._loop = loop
+        self._loop_thread = threading.get_ident()
+        self._received = memoryview(b"")
+        self._pending = bytearray()
+
+    def recv(self, size: int) -> bytes:
+        if not self._received:
+            data = self._sock.recv(_READ_BYTES)
+            if not data:
+                logger.warning("TorchServe closed the connection; the worker ends")
+                end_process(0)
+            self._received = memoryview(data)
+        piece, self._received = self._received[:size], self._received[size:]
+        return bytes(piece)
+
+    def sendall(self, data: bytes | bytearray) -> None:
+        if threading.get_ident() == self._loop_thread:
+            self._write(data)
+        else:
+            self._loop.call_soon_threadsafe(self._write, data)
+
+    def _write(self, data: bytes | bytearray) -> None:
+        if self._pending:
+            self._pending += data
+            return
+        sent = self._send(data)
+        if sent < len(data):
+            self._pending += memoryview(data)[sent:]
+            self._loop.add_writer(self._sock.fileno(), self._flush)
+
+    def _flush(self) -> None:
+        del self._pending[: self._send(self._pending)]
+        if not self._pending:
+            self._loop.remove_writer(self._sock.fileno())
+
+    def _send(self, data: bytes | bytearray) -> int:
+        try:
+            return self._sock.send(data, socket.MSG_DONTWAIT)
+        except (BlockingIOError, InterruptedError):
+            return 0
+        except OSError:
+            logger.warning("TorchServe no longer reads; the worker ends")
+            end_process(0)
+            raise
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sock, name)
+
+
+def mend(context: Any, loop: asyncio.AbstractEventLoop) -> None:
+    """Mend TorchServe's worker loop. Called once, before it starts, on the loop's thread."""
+    import ts.async_service
+    import ts.service
+
+    def set_cl_socket(service: Any, sock: socket.socket) -> None:
+        service.cl_socket = FrontendSocket(sock, loop)
+
+    ts.service.Service.set_cl_socket = set_cl_socket
+    # A line on stdout for every request is a write, a parse and a log event in the frontend.
+    ts.async_service.print = lambda *_: None
+    context.__deepcopy__ = lambda _memo: _request_copy(context)
+    logging.getLogger().setLevel(logging.WARNING)
+    for name in ("ts.metrics", "tslc_handlers"):
+        logging.getLogger(name).setLevel(logging.INFO)
+
+
+def _request_copy(context: Any) -> Any:
+    """A context of one request's own: what is per request is new, the rest is shared."""
+    own = copy.copy(context)
+    own.metrics = copy.copy(context.metrics)
+    return own

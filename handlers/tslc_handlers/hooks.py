@@ -1,0 +1,231 @@
+"""The hooks around the engine's application: what runs before a request and after its answer.
+
+A handler that overrides no hook pays nothing for them: its requests go to vLLM's application as
+they came. This module decides which requests hooks see (JSON objects POSTed to an allowed endpoint)
+and keeps a hook's mistake to the one request it happened in.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncIterator
+from typing import Any, Protocol
+
+from tslc_handlers import metrics
+from tslc_handlers.asgi import (
+    ASGIApp,
+    Message,
+    Receive,
+    Scope,
+    Send,
+    headers_of,
+    read_body,
+    replay,
+    send_error,
+    send_json,
+)
+from tslc_handlers.messages import (
+    JSON,
+    HandlerError,
+    Request,
+    RequestContext,
+    Response,
+    as_stream,
+    encode,
+    error_body,
+)
+from tslc_handlers.sse import DONE, EventDecoder, encode_event
+
+logger = logging.getLogger(__name__)
+
+
+class Hooks(Protocol):
+    async def preprocess(self, request: Request, context: RequestContext) -> Request | Response: ...
+
+    async def postprocess(self, response: Response, context: RequestContext) -> Response: ...
+
+    def postprocess_stream(
+        self, events: AsyncIterator[JSON], context: RequestContext
+    ) -> AsyncIterator[JSON]: ...
+
+
+class _HookFailed(Exception):
+    """A hook raised; what the client is told."""
+
+    def __init__(self, hook: str, cause: Exception, context: RequestContext) -> None:
+        super().__init__(hook)
+        if isinstance(cause, HandlerError):
+            self.status, self.message, self.type = cause.status, cause.message, cause.type
+            return
+        metrics.HOOK_ERRORS.labels(hook).inc()
+        logger.error("%s failed, request %s", hook, context.request_id, exc_info=cause)
+        self.status, self.type = 500, None
+        self.message = f"the handler's {hook} failed; request id {context.request_id}"
+
+
+async def run_hooked(
+    hooks: Hooks,
+    app: ASGIApp,
+    context: RequestContext,
+    scope: Scope,
+    receive: Receive,
+    send: Send,
+    limit: int,
+) -> None:
+    """Answer one request: preprocess, the engine's application, postprocess."""
+    body = await read_body(receive, limit)
+    if body is None:
+        return
+    try:
+        payload = json.loads(body)
+    except ValueError:
+        payload = None
+    if not isinstance(payload, dict):  # vLLM words this refusal
+        await app(scope, replay(body, receive), send)
+        return
+    try:
+        outcome = await _guarded(
+            "preprocess",
+            hooks.preprocess(Request(scope["path"], payload, headers_of(scope)), context),
+            context,
+        )
+        if isinstance(outcome, Response):
+            await _early(outcome, scope["path"], payload.get("stream") is True, send)
+            return
+        data = encode(outcome.body)
+        inner = _Inner(app, _with_length(scope, len(data)), replay(data, receive))
+        await inner.answer(hooks, context, send)
+    except _HookFailed as failed:
+        await send_error(send, failed.status, failed.message, type=failed.type)
+
+
+async def _guarded(hook: str, call: Any, context: RequestContext) -> Any:
+    try:
+        return await call
+    except Exception as error:
+        raise _HookFailed(hook, error, context) from error
+
+
+async def _early(response: Response, path: str, stream: bool, send: Send) -> None:
+    if not (stream and response.status < 400):
+        await send_json(send, response.status, response.body, response.headers)
+        return
+    await send(_stream_head(response.headers))
+    for event in as_stream(path, response.body):
+        await send({"type": "http.response.body", "body": encode_event(event), "more_body": True})
+    await send({"type": "http.response.body", "body": DONE, "more_body": False})
+
+
+def _stream_head(headers: dict[str, str]) -> Message:
+    fields = {"content-type": "text/event-stream; charset=utf-8", **headers}
+    raw = [(k.encode("latin-1"), v.encode("latin-1")) for k, v in fields.items()]
+    return {"type": "http.response.start", "status": 200, "headers": raw}
+
+
+def _with_length(scope: Scope, length: int) -> Scope:
+    kept = [(k, v) for k, v in scope["headers"] if k.lower() != b"content-length"]
+    return {**scope, "headers": [*kept, (b"content-length", str(length).encode())]}
+
+
+class _Inner:
+    """The engine's application on its own task, read as a head and an iterator of chunks."""
+
+    def __init__(self, app: ASGIApp, scope: Scope, receive: Receive) -> None:
+        self._queue: asyncio.Queue[bytes | None] = asyncio.Queue()  # one answer bounds it
+        self._head: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
+        self._task = asyncio.create_task(self._run(app, scope, receive))
+
+    async def _run(self, app: ASGIApp, scope: Scope, receive: Receive) -> None:
+        try:
+            await app(scope, receive, self._take)
+        finally:
+            if not self._head.done():
+                self._head.cancel()
+            self._queue.put_nowait(None)
+
+    async def _take(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self._head.set_result(message)
+        elif message.get("body"):
+            self._queue.put_nowait(message["body"])
+
+    async def _chunks(self) -> AsyncIterator[bytes]:
+        while (chunk := await self._queue.get()) is not None:
+            yield chunk
+        await self._task  # raises what the application raised
+
+    async def answer(self, hooks: Hooks, context: RequestContext, send: Send) -> None:
+        try:
+            either: set[asyncio.Future[Any]] = {self._head, self._task}
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            if not self._head.done() or self._head.cancelled():
+                await self._task  # raises what the application raised
+                return
+            head = self._head.result()
+            kind = headers_of(head).get("content-type", "")
+            if head["status"] >= 400:
+                await self._pass_on(head, send)
+            elif kind.startswith("text/event-stream"):
+                await self._stream(hooks, context, head, send)
+            elif kind.startswith("application/json"):
+                await self._whole(hooks, context, head, send)
+            else:
+                await self._pass_on(head, send)
+        finally:
+            self._task.cancel()  # a hook that stopped early stops the generation
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _pass_on(self, head: Message, send: Send) -> None:
+        await send(head)
+        async for chunk in self._chunks():
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _whole(
+        self, hooks: Hooks, context: RequestContext, head: Message, send: Send
+    ) -> None:
+        body = json.loads(b"".join([chunk async for chunk in self._chunks()]))
+        if not isinstance(body, dict):
+            await send_json(send, head["status"], body)
+            return
+        response = Response(body, head["status"], _kept(head))
+        response = await _guarded("postprocess", hooks.postprocess(response, context), context)
+        await send_json(send, response.status, response.body, response.headers)
+
+    async def _stream(
+        self, hooks: Hooks, context: RequestContext, head: Message, send: Send
+    ) -> None:
+        await send(_stream_head(_kept(head)))
+        events = hooks.postprocess_stream(self._events(), context)
+        try:
+            async for event in events:
+                await send(_body(encode_event(event)))
+        except Exception as error:
+            if self._task.done() and self._task.exception() is error:
+                raise  # the engine's, not the hook's
+            failed = _HookFailed("postprocess_stream", error, context)
+            told = error_body(failed.status, failed.message, type=failed.type)
+            await send(_body(encode_event(told)))
+        finally:
+            close = getattr(events, "aclose", None)
+            if close is not None:
+                await close()
+        await send({"type": "http.response.body", "body": DONE, "more_body": False})
+
+    async def _events(self) -> AsyncIterator[JSON]:
+        decoder = EventDecoder()
+        async for chunk in self._chunks():
+            for event in decoder.feed(chunk):
+                yield event
+
+
+def _body(data: bytes) -> Message:
+    return {"type": "http.response.body", "body": data, "more_body": True}
+
+
+def _kept(head: Message) -> dict[str, str]:
+    """The engine's response headers that stay true when the body was rewritten."""
+    dropped = {"content-length", "content-type", "transfer-encoding"}
+    return {k: v for k, v in headers_of(head).items() if k not in dropped}

@@ -1,0 +1,76 @@
+"""The same handler without TorchServe: an archive's folder behind uvicorn.
+
+    python -m tslc_handlers.serve FOLDER [--host 127.0.0.1 --port 8000 | --uds PATH]
+
+FOLDER is what an archive unpacks to. Its handler is imported from there, so that a version runs its
+own code. Ends with 1 and the reason when the model does not load.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import inspect
+import json
+import logging
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import uvloop
+import yaml
+
+
+def context_of(folder: Path) -> Any:
+    """What TorchServe would hand `initialize`, as far as the handler uses it."""
+    manifest = json.loads((folder / "MAR-INF" / "MANIFEST.json").read_text())
+    model = manifest["model"]
+    config = yaml.safe_load((folder / model["configFile"]).read_text())
+    return SimpleNamespace(
+        model_name=model["modelName"],
+        manifest=manifest,
+        model_yaml_config=config,
+        system_properties={"model_dir": str(folder)},
+        metrics=None,
+    )
+
+
+def handler_of(folder: Path, file: str) -> Any:
+    """The one class defined in the archive's handler file."""
+    sys.path.insert(0, str(folder))
+    module = importlib.import_module(Path(file).stem)
+    (kind,) = [
+        member
+        for _, member in inspect.getmembers(module, inspect.isclass)
+        if member.__module__ == module.__name__
+    ]
+    return kind()
+
+
+async def serve(folder: Path, **where: Any) -> None:
+    from tslc_handlers.door import server
+
+    context = context_of(folder)
+    handler = handler_of(folder, context.manifest["model"]["handler"])
+    await handler.start(context)
+    try:
+        await server(handler.door, signals=True, **where).serve()
+    finally:
+        await handler.close()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="tslc_handlers.serve")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=8000)
+    parser.add_argument("--uds", help="a Unix socket instead of host and port")
+    args = parser.parse_args()
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    where = {"uds": args.uds} if args.uds else {"host": args.host, "port": args.port}
+    uvloop.run(serve(args.folder.resolve(), **where))
+
+
+if __name__ == "__main__":
+    main()
