@@ -1,0 +1,123 @@
+"""What lies in an archive and under which names.
+
+Decides whether a file may be added to an archive being made, and whether the content of a built one
+is that of its manifest: no file more, no fewer, no other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+
+import yaml
+
+from tslc.domain.manifest import MANIFEST_NAME, FileEntry, Manifest, path_problem
+from tslc.errors import Mistake
+
+HANDLER_NAME = "tslc_handler.py"
+MODEL_CONFIG_NAME = "model-config.yaml"
+GOLDEN_NAME = "golden.jsonl"
+REQUIREMENTS_NAME = "requirements.txt"
+HANDLER_PACKAGE = "tslc_handlers"
+STOCK_HANDLER_SOURCE = '''\
+from tslc_handlers import VLLMHandler
+
+
+class Handler(VLLMHandler):
+    """vLLM's own application, behind the endpoints and settings of model-config.yaml."""
+'''
+_REBUILD = "don't use it; build or fetch the archive again"
+
+
+def archive_mistakes(
+    manifest: Manifest, found: Mapping[str, FileEntry], torchserve: Mapping[str, object]
+) -> tuple[Mistake, ...]:
+    """What differs between an archive's manifest, its files and the manifest TorchServe reads."""
+    return (*_file_mistakes(manifest, found), *_torchserve_mistakes(manifest, torchserve))
+
+
+def _file_mistakes(manifest: Manifest, found: Mapping[str, FileEntry]) -> Iterator[Mistake]:
+    for path in sorted({*manifest.files, *found}):
+        if path not in found:
+            yield Mistake(path, "in the manifest but not in the archive", _REBUILD)
+        elif path not in manifest.files:
+            yield Mistake(path, "in the archive but not in its manifest", _REBUILD)
+        elif found[path] != manifest.files[path]:
+            yield Mistake(path, "its content is not what the manifest says", _REBUILD)
+
+
+def _torchserve_mistakes(manifest: Manifest, torchserve: Mapping[str, object]) -> Iterator[Mistake]:
+    said = torchserve.get("model")
+    expected = {
+        "modelName": manifest.model,
+        "modelVersion": manifest.version,
+        "handler": manifest.handler,
+        "configFile": MODEL_CONFIG_NAME,
+    }
+    for key, value in expected.items():
+        other = said.get(key) if isinstance(said, dict) else None
+        if other != value:
+            problem = f"{key} is {other!r}, but this archive is {value!r}"
+            yield Mistake("MAR-INF/MANIFEST.json", problem, _REBUILD)
+
+
+def placement_problem(path: str, taken: Collection[str]) -> str | None:
+    """Why a file can't be added at `path` to an archive with the paths `taken`; None if it can."""
+    if problem := path_problem(path):
+        return problem
+    top = path.split("/")[0]
+    if top.lower() in ("mar-inf", MANIFEST_NAME):
+        return f"{top} in an archive is written by tslc"
+    for other in taken:
+        if path == other or other.startswith(f"{path}/") or path.startswith(f"{other}/"):
+            return f"the archive has {other} already"
+    return None
+
+
+def reference_mistakes(
+    model_config: str, subject: str, paths: Collection[str], *, stock: bool, weights: bool
+) -> tuple[Mistake, ...]:
+    """What the `handler:` section of a model config asks of an archive that it doesn't hold.
+
+    `stock`: served by VLLMHandler itself; `weights`: the archive names weights.
+    """
+    try:
+        document = yaml.safe_load(model_config)
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError):
+        return ()
+    handler = document.get("handler") if isinstance(document, dict) else None
+    handler = handler if isinstance(handler, dict) else {}
+    return tuple(_reference_mistakes(handler, subject, paths, stock=stock, weights=weights))
+
+
+def _reference_mistakes(
+    handler: Mapping[str, object],
+    subject: str,
+    paths: Collection[str],
+    *,
+    stock: bool,
+    weights: bool,
+) -> Iterator[Mistake]:
+    engine = handler.get("vllm_engine_config")
+    named = handler.get("model_path") or (isinstance(engine, dict) and engine.get("model"))
+    if weights and handler.get("model_path"):
+        fix = "remove it, or `weights:` from archive.yaml"
+        yield Mistake(f"{subject}: handler.model_path", "the archive names its weights too", fix)
+    if stock and not weights and not named:
+        problem = "neither the archive nor handler.model_path names weights"
+        yield Mistake("weights", problem, "write `weights: FOLDER` or hf:org/name@revision")
+    template = handler.get("chat_template")
+    if isinstance(template, str) and _names_file(template) and template not in paths:
+        fix = f"write `extra_files: [{template}]` in archive.yaml"
+        yield Mistake(f"{subject}: handler.chat_template", f"no {template} in the archive", fix)
+    adapters = handler.get("adapters")
+    for name, path in (adapters if isinstance(adapters, dict) else {}).items():
+        inside = str(path).removeprefix("./").rstrip("/")
+        if not inside.startswith("/") and not any(p.startswith(f"{inside}/") for p in paths):
+            where = f"{subject}: handler.adapters.{name}"
+            fix = f"write `extra_files: [{inside}]` in archive.yaml"
+            yield Mistake(where, f"no folder {inside} in the archive", fix)
+
+
+def _names_file(template: str) -> bool:
+    one_line = "\n" not in template and "{" not in template
+    return one_line and template.endswith((".jinja", ".jinja2", ".j2"))

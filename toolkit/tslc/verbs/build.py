@@ -1,0 +1,168 @@
+"""`tslc build`: a versioned archive from a spec, the same bytes from the same input.
+
+Two steps: `plan_build` reads and checks everything and writes nothing, `build` carries it out. An
+archive that exists is never replaced by other content unless forced.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from tslc.adapters import archiver, source_files
+from tslc.adapters.digest_cache import DigestCache, cache_folder
+from tslc.adapters.hashing import Progress, hash_files
+from tslc.adapters.hugging_face_hub import download_weights
+from tslc.domain import archive_contents as contents
+from tslc.domain.archive_name import ArchiveFormat, archive_name, version_problem
+from tslc.domain.archive_spec import SPEC_NAME, ArchiveSpec, HubWeights, draft_spec
+from tslc.domain.manifest import MANIFEST_NAME, Manifest, Weights
+from tslc.domain.weights import weights_mistakes
+from tslc.errors import BadFile, BadInput, Mistake, Refused
+from tslc.verbs.build_sources import Sources, gather, lint, weights_facts
+
+
+@dataclass(frozen=True)
+class BuildRequest:
+    """`spec`: an archive.yaml or its folder; `out`: the folder for the result."""
+
+    spec: Path
+    version: str
+    out: Path
+    archive_format: ArchiveFormat = ArchiveFormat.MAR
+    model_config: Path | None = None
+    overrides: tuple[str, ...] = ()
+    force: bool = False
+
+
+@dataclass(frozen=True)
+class BuildPlan:
+    """Input that is free of mistakes, and where the result goes."""
+
+    request: BuildRequest
+    spec: ArchiveSpec
+    sources: Sources
+    target: Path
+    target_exists: bool
+
+
+class Outcome(StrEnum):
+    BUILT = "built"
+    UNCHANGED = "unchanged"
+    REPLACED = "replaced"
+
+
+@dataclass(frozen=True)
+class BuildResult:
+    """`sha256` is the file's, None for a folder; `weights_link` leads to the weights' folder."""
+
+    outcome: Outcome
+    archive: Path
+    manifest: Manifest
+    sha256: str | None
+    weights_link: Path | None
+    golden_prompts: int
+
+
+def plan_build(request: BuildRequest, environment: Mapping[str, str]) -> BuildPlan:
+    """Check everything a build needs; raises BadFile with all that is wrong at once."""
+    path = request.spec / SPEC_NAME if source_files.is_folder(request.spec) else request.spec
+    try:
+        text = source_files.read_text(path)
+    except source_files.Unreadable as error:
+        raise BadInput(error.message, hint=f"name a folder with an {SPEC_NAME}") from None
+    draft = draft_spec(text, environment)
+    sources = gather(draft.spec, path.parent, request.model_config, request.overrides)
+    mistakes = [*draft.mistakes, *sources.mistakes]
+    if problem := version_problem(request.version):
+        mistakes.append(Mistake("--version", problem, "write it like --version 1.0.0"))
+    if mistakes:
+        raise BadFile(str(path), mistakes)
+    name = archive_name(draft.spec.model, request.version, request.archive_format)
+    target = request.out / name
+    return BuildPlan(request, draft.spec, sources, target, source_files.exists(target))
+
+
+def build(
+    plan: BuildPlan, environment: Mapping[str, str], progress: Progress | None = None
+) -> BuildResult:
+    """Carry out a plan. Raises Refused when another archive stands where the result would go."""
+    folder = _weights_folder(plan)
+    weights = None
+    if folder is not None:
+        cache = DigestCache(cache_folder(environment))
+        files = source_files.weights_files(folder)
+        weights = Weights(hash_files(files, cache=cache, progress=progress))
+    with archiver.scratch_beside(plan.target) as scratch:
+        manifest, files = _make_files(plan, weights, scratch)
+        archive_format = plan.request.archive_format
+        result = archiver.pack(files, scratch, archive_format, plan.spec.model)
+        outcome = _publish(result, plan)
+    link = None
+    if folder is not None and weights is not None:
+        link = plan.request.out / "weights" / weights.hex
+        archiver.link_weights(folder, link)
+    sha256 = None
+    if archive_format is not ArchiveFormat.NO_ARCHIVE:
+        sha256 = hash_files({"": plan.target})[""].sha256
+    prompts = plan.sources.golden_prompts
+    return BuildResult(outcome, plan.target, manifest, sha256, link, prompts)
+
+
+def _weights_folder(plan: BuildPlan) -> Path | None:
+    """The weights' folder; one of the hub is fetched and then checked like a local one."""
+    if not isinstance(plan.spec.weights, HubWeights):
+        return plan.sources.weights
+    hub = plan.spec.weights
+    name = f"hf:{hub.repo}@{hub.revision}"
+    folder = download_weights(hub.repo, hub.revision)
+    found = source_files.read_weights_folder(folder)
+    mistakes = list(weights_mistakes(found, f"weights: {name}"))
+    errors, _ = lint(plan.sources.model_config, "model_config", weights_facts(found, name))
+    if mistakes or errors:
+        raise BadFile(SPEC_NAME, [*mistakes, *errors])
+    return folder
+
+
+def _make_files(
+    plan: BuildPlan, weights: Weights | None, scratch: Path
+) -> tuple[Manifest, dict[str, Path]]:
+    """The archive's tree with its manifest, in the scratch folder."""
+    sources, spec = plan.sources, plan.spec
+    tree = archiver.make_tree(
+        scratch,
+        sources.files,
+        model=spec.model,
+        version=plan.request.version,
+        handler=sources.handler,
+        model_config=contents.MODEL_CONFIG_NAME,
+        requirements=contents.REQUIREMENTS_NAME if spec.requirements else None,
+    )
+    manifest = Manifest(
+        model=spec.model,
+        version=plan.request.version,
+        handler=sources.handler,
+        files=hash_files(tree),
+        weights=weights,
+        golden=contents.GOLDEN_NAME,
+    )
+    written = archiver.write_file(scratch / MANIFEST_NAME, manifest.render())
+    return manifest, {**tree, MANIFEST_NAME: written}
+
+
+def _publish(result: Path, plan: BuildPlan) -> Outcome:
+    target = plan.target
+    if not source_files.exists(target):
+        archiver.publish(result, target)
+        return Outcome.BUILT
+    if archiver.same_content(result, target):
+        return Outcome.UNCHANGED
+    if not plan.request.force:
+        raise Refused(
+            f"{target} exists already, with other content",
+            hint="give it a new --version, or replace it with --force",
+        )
+    archiver.publish(result, target)
+    return Outcome.REPLACED
