@@ -1,0 +1,41 @@
+"""TCP ports of this machine: are they free, who holds them, which others are free."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+
+import psutil
+
+HOST = "127.0.0.1"
+
+
+def is_free(port: int) -> bool:
+    """Whether a server could listen on it now (a port that merely lingers after one is free)."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+            probe.listen(1)
+        except OSError:
+            return False
+    return True
+
+
+def holder(port: int) -> str | None:
+    """The process that listens there, as far as this user may know: `java (pid 7)`."""
+    with contextlib.suppress(psutil.Error, OSError):
+        for connection in psutil.net_connections(kind="tcp"):
+            listens = connection.status == psutil.CONN_LISTEN
+            if listens and connection.pid and tuple(connection.laddr)[1:] == (port,):
+                return f"{psutil.Process(connection.pid).name()} (pid {connection.pid})"
+    return None
+
+
+def pick_free(count: int) -> tuple[int, ...]:
+    """Ports that are free now, all different."""
+    with contextlib.ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind((HOST, 0))
+        return tuple(int(probe.getsockname()[1]) for probe in probes)

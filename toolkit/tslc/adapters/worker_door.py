@@ -1,0 +1,145 @@
+"""Clients of the workers' direct doors: HTTP over a Unix socket per worker."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from tslc.adapters.http_errors import translated
+from tslc.domain.chat import error_text
+from tslc.domain.door import DoorName
+from tslc.domain.served import DoorReport
+from tslc.errors import NotRunning, RemoteFailed
+
+_PROBE_SECONDS = 15.0
+
+
+@dataclass(frozen=True)
+class Reply:
+    status: int
+    body: bytes
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Door:
+    """One worker's door. Every call raises NotRunning or RemoteFailed."""
+
+    name: DoorName
+    socket: Path
+
+    def ready(self, seconds: float = _PROBE_SECONDS) -> DoorReport:
+        """Whether the worker's engine really generates. An unreachable door is not ready."""
+        return self._probe("/ready", seconds)
+
+    def health(self, seconds: float = _PROBE_SECONDS) -> DoorReport:
+        """Whether the worker's processes live."""
+        return self._probe("/health", seconds)
+
+    def request(self, path: str, body: object = None, seconds: float = 120.0) -> Reply:
+        """A whole answer; GET without a body, POST with one."""
+        started = time.monotonic()
+        with self._errors(), self._client(seconds) as client:
+            method = "GET" if body is None else "POST"
+            answer = client.request(method, path, json=body)
+            return Reply(answer.status_code, answer.content, time.monotonic() - started)
+
+    @contextlib.contextmanager
+    def stream(
+        self, path: str, body: object, seconds: float = 120.0
+    ) -> Iterator[tuple[int, Iterator[str]]]:
+        """A streamed answer: status and lines. An error's body is one line.
+
+        Leaving early ends the generation: the worker sees its client go.
+        """
+        with (
+            self._errors(),
+            self._client(seconds) as client,
+            client.stream("POST", path, json=body) as answer,
+        ):
+            if answer.is_error:
+                answer.read()
+            yield answer.status_code, self._lines(answer)
+
+    def _lines(self, answer: httpx.Response) -> Iterator[str]:
+        if answer.is_error:
+            yield answer.text
+            return
+        with self._errors():
+            yield from answer.iter_lines()
+
+    def _probe(self, path: str, seconds: float) -> DoorReport:
+        try:
+            reply = self.request(path, seconds=seconds)
+        except RemoteFailed as error:
+            return DoorReport(self.name.pid, False, error.message)
+        if reply.status == httpx.codes.OK:
+            return DoorReport(self.name.pid, True)
+        return DoorReport(self.name.pid, False, _reason(reply))
+
+    def _client(self, seconds: float) -> httpx.Client:
+        transport = httpx.HTTPTransport(uds=str(self.socket))
+        return httpx.Client(transport=transport, base_url="http://door", timeout=seconds)
+
+    def _errors(self) -> contextlib.AbstractContextManager[None]:
+        name = self.name
+        return translated(f"the worker of {name.model} {name.version} (pid {name.pid})")
+
+
+def doors(run_dir: Path) -> tuple[Door, ...]:
+    """The doors somebody listens at. A dead worker's socket is passed over, never deleted."""
+    found = []
+    for path in sorted(run_dir.glob("*.sock")):
+        name = DoorName.parse(path.name)
+        if name is not None and _listens(path):
+            found.append(Door(name, path))
+    return tuple(found)
+
+
+def doors_of(run_dir: Path, model: str, version: str) -> tuple[Door, ...]:
+    return tuple(
+        door for door in doors(run_dir) if (door.name.model, door.name.version) == (model, version)
+    )
+
+
+def probe(found: Sequence[Door], seconds: float = _PROBE_SECONDS) -> dict[DoorName, DoorReport]:
+    """What each door says of its readiness, asked all at once."""
+    if not found:
+        return {}
+    with ThreadPoolExecutor(min(32, len(found))) as pool:
+        reports = pool.map(lambda door: door.ready(seconds), found)
+        return {door.name: report for door, report in zip(found, reports, strict=True)}
+
+
+def first_door(run_dir: Path, model: str, version: str) -> Door:
+    """A door of the version; raises NotRunning when no worker of it listens."""
+    for door in doors_of(run_dir, model, version):
+        return door
+    raise NotRunning(f"no worker of {model} {version} listens", hint="tslc status")
+
+
+def _listens(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(2.0)
+        try:
+            probe.connect(str(path))
+        except OSError:
+            return False
+    return True
+
+
+def _reason(reply: Reply) -> str:
+    text = reply.body.decode("utf-8", errors="replace")
+    with contextlib.suppress(ValueError):
+        document = json.loads(text)
+        if isinstance(document, dict) and isinstance(document.get("reason"), str):
+            return str(document["reason"])
+    return f"{reply.status}: {error_text(text)}"

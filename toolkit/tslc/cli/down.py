@@ -1,0 +1,37 @@
+"""`tslc down`."""
+
+from __future__ import annotations
+
+import click
+
+from tslc.cli.node_options import home, name_option, plan_text, progress
+from tslc.cli.output import dry_run_option, emit, json_option
+from tslc.verbs.down import Down, down
+
+
+@click.command("down")
+@name_option
+@dry_run_option
+@json_option
+def command(name: str, dry_run: bool, as_json: bool) -> None:
+    """Stop the local node and everything it started.
+
+    The node's run/ and tmp/ are emptied; its model store, weights and logs stay.
+    """
+    with progress() as line:
+        result = down(home(), name, dry_run=dry_run, report=line)
+    document = {
+        "node": name,
+        "was_running": result.was_running,
+        "ended": list(result.ended),
+        "plan": list(result.plan),
+    }
+    emit(document, lambda: _text(name, result), as_json=as_json)
+
+
+def _text(name: str, result: Down) -> str:
+    if result.plan:
+        return plan_text(result.plan)
+    said = "is down" if result.was_running else "was not running"
+    more = f"; ended what was left: {', '.join(result.ended)}" if result.ended else ""
+    return f"node '{name}' {said}{more}"

@@ -1,0 +1,95 @@
+"""`tslc up`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from tslc.cli.node_options import home, name_option, plan_text, progress
+from tslc.cli.output import dry_run_option, emit, json_option
+from tslc.domain.node import Ports, port_flag
+from tslc.verbs.up import Up, Wish, up
+
+Command = Callable[..., None]
+
+
+def port_options(command: Command) -> Command:
+    for name, field in reversed(Ports.model_fields.items()):
+        option = click.option(
+            port_flag(name), f"{name}_port", type=int, help=f"[default: {field.default}]"
+        )
+        command = option(command)
+    return command
+
+
+@click.command("up")
+@name_option
+@port_options
+@click.option("--free-ports", is_flag=True, help="Take free ports for those not named.")
+@click.option("--heap", help="Largest heap of TorchServe's Java.  [default: 512m]")
+@click.option(
+    "--token-minutes",
+    type=float,
+    help="How long TorchServe's keys are good for.  [default: 10080, a week]",
+)
+@click.option(
+    "--install-requirements",
+    is_flag=True,
+    help="Let an archive's requirements.txt be installed beside it, from the package index.",
+)
+@dry_run_option
+@json_option
+def command(
+    name: str,
+    free_ports: bool,
+    heap: str | None,
+    token_minutes: float | None,
+    install_requirements: bool,
+    dry_run: bool,
+    as_json: bool,
+    **ports: int | None,
+) -> None:
+    """Start a local TorchServe as it should be run.
+
+    On 127.0.0.1 only, with keys, with archives from its own model store only, with quiet logs.
+    A node that runs already is left as it is.
+    """
+    named = {key.removesuffix("_port"): port for key, port in ports.items() if port is not None}
+    wish = Wish(name, named, free_ports, heap, token_minutes, install_requirements)
+    with progress() as line:
+        result = up(home(), wish, os.environ, dry_run=dry_run, report=line)
+    emit(_as_json(result), lambda: _text(result), as_json=as_json)
+
+
+def _as_json(result: Up) -> dict[str, Any]:
+    return {
+        "node": result.settings.name,
+        "folder": str(result.paths.root),
+        "pid": result.pid,
+        "already_running": result.already,
+        "ports": result.settings.ports.model_dump(),
+        "key_file": str(result.paths.key_file),
+        "run_dir": str(result.paths.run),
+        "plan": list(result.plan),
+    }
+
+
+def _text(result: Up) -> str:
+    if result.plan:
+        return plan_text(result.plan)
+    ports = result.settings.ports
+    said = "is running already" if result.already else "is up"
+    return "\n".join(
+        [
+            f"node '{result.settings.name}' {said}: pid {result.pid}",
+            f"  inference   http://127.0.0.1:{ports.inference}",
+            f"  management  http://127.0.0.1:{ports.management}",
+            f"  metrics     http://127.0.0.1:{ports.metrics}/metrics",
+            f"  keys        {result.paths.key_file}",
+            f"  doors       {result.paths.run}",
+            f"  logs        {result.paths.logs}",
+        ]
+    )

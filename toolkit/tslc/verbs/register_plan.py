@@ -1,0 +1,158 @@
+"""Everything `tslc register` checks before it asks TorchServe for anything: it changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from tslc.adapters import model_store
+from tslc.adapters.archive_file import VerifiedArchive, open_archive
+from tslc.adapters.digest_cache import DigestCache, cache_folder
+from tslc.adapters.hashing import hash_files
+from tslc.adapters.source_files import weights_files
+from tslc.domain.golden import GoldenPrompt, parse_golden
+from tslc.domain.loading import LoadPlan, load_plan, served_name
+from tslc.domain.manifest import Weights
+from tslc.domain.node import NodePaths, NodeSettings, check_socket_room, longest_door
+from tslc.errors import BadInput, Refused
+
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to register: an archive file or folder, or a model and a version to be found."""
+
+    model: str | None
+    version: str | None
+    file: Path | None
+    dist: Path
+
+
+@dataclass(frozen=True)
+class RegisterPlan:
+    """A verified archive, its weights (None for an archive without), and how it is to load."""
+
+    archive: VerifiedArchive
+    weights: Path | None
+    load: LoadPlan
+    prompts: tuple[GoldenPrompt, ...]
+    served_name: str
+
+    @property
+    def model(self) -> str:
+        return self.archive.manifest.model
+
+    @property
+    def version(self) -> str:
+        return self.archive.manifest.version
+
+    def steps(self, paths: NodePaths) -> tuple[str, ...]:
+        weights = self.archive.manifest.weights
+        link = [f"link weights {weights.hex[:12]} to {self.weights}"] if weights else []
+        workers = f"{self.load.workers} worker{'s' if self.load.workers > 1 else ''}"
+        return (
+            f"put {self.archive.path} into {paths.model_store}",
+            *link,
+            f"register {self.model} {self.version} with TorchServe, {workers}",
+            f"wait up to {self.load.deadline:.0f} s until it is ready",
+            f"try its {len(self.prompts)} golden prompts through the direct door",
+            "unregister it if any of that fails",
+        )
+
+
+def plan_register(
+    paths: NodePaths,
+    settings: NodeSettings,
+    request: Request,
+    env: Mapping[str, str],
+    report: Report,
+) -> RegisterPlan:
+    """Find and verify the archive and its weights.
+
+    Raises BadInput (BadFile) for what is missing or broken, Refused for what is ambiguous or needs
+    a node that runs otherwise.
+    """
+    path = request.file or _find(paths, request)
+    report(f"verifying {path.name}")
+    archive = open_archive(path)
+    manifest = archive.manifest
+    if "requirements.txt" in manifest.files and not settings.install_requirements:
+        raise Refused(
+            f"{manifest.model} {manifest.version} has requirements, and node '{settings.name}' "
+            "does not install any",
+            hint=f"tslc down --name {settings.name} && tslc up --name {settings.name} "
+            "--install-requirements",
+        )
+    check_socket_room(paths, longest_door(manifest.model, manifest.version))
+    config = _mapping(yaml.safe_load(archive.model_config))
+    return RegisterPlan(
+        archive=archive,
+        weights=_weights(paths, path, manifest.weights, request.dist, env, report),
+        load=load_plan(config),
+        prompts=parse_golden(archive.golden, f"{path}: {manifest.golden}"),
+        served_name=served_name(config, manifest.model),
+    )
+
+
+def _find(paths: NodePaths, request: Request) -> Path:
+    model, version = request.model or "", request.version or ""
+    found = model_store.find_archives(model, version, (paths.model_store, request.dist))
+    if not found:
+        raise BadInput(
+            f"there is no archive of {model} {version} in {paths.model_store} or {request.dist}",
+            hint=f"tslc build archives/{model} --version {version} -o {request.dist}",
+        )
+    if len({open_archive(path).manifest.digest for path in found}) > 1:
+        places = ", ".join(str(path) for path in found)
+        raise Refused(
+            f"there are different archives of {model} {version}: {places}",
+            hint=f"tslc register {found[-1]}",
+        )
+    return found[0]
+
+
+def _weights(
+    paths: NodePaths,
+    archive: Path,
+    weights: Weights | None,
+    dist: Path,
+    env: Mapping[str, str],
+    report: Report,
+) -> Path | None:
+    """The folder of the weights, every byte verified; big files that did not change are cached."""
+    if weights is None:
+        return None
+    places = (archive.absolute().parent / "weights", paths.weights, dist / "weights")
+    folder = model_store.find_weights(weights.hex, places)
+    if folder is None:
+        raise BadInput(
+            f"the weights of {archive.name} are in none of "
+            + ", ".join(str(place / weights.hex[:12]) + "…" for place in places),
+            hint=f"ln -s WEIGHTS_FOLDER {places[0] / weights.hex}",
+        )
+
+    def progress(done: int, total: int) -> None:
+        report(f"verifying weights: {done / max(total, 1):.0%}")
+
+    cache = DigestCache(cache_folder(env))
+    found = Weights(hash_files(weights_files(folder), cache=cache, progress=progress))
+    if found.digest != weights.digest:
+        changed = sorted(
+            path
+            for path in {*found.files, *weights.files}
+            if found.files.get(path) != weights.files.get(path)
+        )
+        raise BadInput(
+            f"the weights in {folder} are not those the archive was built with: "
+            f"{', '.join(changed[:5])}{' …' if len(changed) > 5 else ''}",
+            hint="put the original files back, or build a new version",
+        )
+    return folder
+
+
+def _mapping(value: object) -> Mapping[str, object]:
+    return value if isinstance(value, dict) else {}

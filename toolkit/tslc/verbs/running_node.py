@@ -1,0 +1,76 @@
+"""The running node the other verbs work with, and what it serves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from tslc.adapters import worker_door
+from tslc.adapters.node_folder import read_state
+from tslc.adapters.torchserve_api import TorchServeApi
+from tslc.adapters.torchserve_process import is_running
+from tslc.domain.node import NodePaths, NodeSettings, node_paths
+from tslc.domain.served import Described, DoorReport, ServedVersion, natural_order
+from tslc.errors import BadInput, NotRunning
+
+
+@dataclass(frozen=True)
+class RunningNode:
+    paths: NodePaths
+    settings: NodeSettings
+    pid: int
+    started: str
+    api: TorchServeApi
+
+
+def open_node(home: Path, name: str) -> RunningNode:
+    """Raises NotRunning when the node has never run, was stopped, or its TorchServe died."""
+    paths = node_paths(home, name)
+    state = read_state(paths)
+    if state is None or state.pid is None or not is_running(state.pid, state.created):
+        named = "" if name == "default" else f" --name {name}"
+        raise NotRunning(f"node '{name}' is not running", hint=f"tslc up{named}")
+    api = TorchServeApi(state.settings.ports, paths.key_file, name)
+    return RunningNode(paths, state.settings, state.pid, state.started or "", api)
+
+
+def served_versions(node: RunningNode, model: str | None = None) -> tuple[ServedVersion, ...]:
+    """All versions of the node, or of one model, each door asked whether it is ready."""
+    models = (model,) if model is not None else node.api.models()
+    doors = worker_door.doors(node.paths.run)
+    wanted = [door for door in doors if model in (None, door.name.model)]
+    reports = worker_door.probe(wanted)
+    found = []
+    for name in models:
+        default = node.api.default_version(name)
+        for one in node.api.versions(name):
+            reported = [
+                report
+                for door, report in reports.items()
+                if (door.model, door.version) == (one.model, one.version)
+            ]
+            found.append(_served(one, default, reported))
+    return natural_order(found)
+
+
+def served_version(node: RunningNode, model: str, version: str | None) -> ServedVersion:
+    """One version, or the default one; raises BadInput when the node has no such version."""
+    versions = served_versions(node, model)
+    for one in versions:
+        if one.version == version or (version is None and one.default):
+            return one
+    if not versions:
+        raise BadInput(f"no model '{model}' is registered", hint="tslc status")
+    known = ", ".join(one.version for one in versions)
+    raise BadInput(f"{model} has no version {version}, only {known}", hint="tslc status")
+
+
+def _served(one: Described, default: str | None, reports: list[DoorReport]) -> ServedVersion:
+    return ServedVersion(
+        model=one.model,
+        version=one.version,
+        default=one.version == default,
+        workers=one.workers,
+        archive=one.archive,
+        doors=tuple(reports),
+    )

@@ -1,0 +1,213 @@
+"""`tslc up`: a local TorchServe, run as it should be. Running already is success."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tslc.adapters import node_folder, torchserve_process
+from tslc.adapters.clock import Deadline, now
+from tslc.adapters.loopback_ports import holder, is_free, pick_free
+from tslc.adapters.torchserve_api import TorchServeApi
+from tslc.adapters.torchserve_process import Java, Server
+from tslc.domain import node_files
+from tslc.domain.node import (
+    NodePaths,
+    NodeSettings,
+    NodeState,
+    Ports,
+    check_settings,
+    check_socket_room,
+    node_paths,
+)
+from tslc.errors import Refused, RemoteFailed
+
+START_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What was asked for; None and absent mean: as it is, or the default."""
+
+    name: str
+    ports: Mapping[str, int] = field(default_factory=dict)
+    free_ports: bool = False
+    heap: str | None = None
+    token_minutes: float | None = None
+    install_requirements: bool = False
+
+    def settings(self) -> NodeSettings:
+        """The settings of a new node; ports that were not named are free ones if so wished."""
+        ports = dict(self.ports)
+        if self.free_ports:
+            unnamed = [name for name in Ports.model_fields if name not in ports]
+            ports |= dict(zip(unnamed, pick_free(len(unnamed)), strict=True))
+        said = {"name": self.name, "ports": Ports(**ports), **self._wished()}
+        return NodeSettings.model_validate(said)
+
+    def differs_from(self, running: NodeSettings) -> tuple[str, ...]:
+        """The wishes a running node does not fulfil."""
+        wished = {**{f"{name} port": port for name, port in self.ports.items()}, **self._wished()}
+        actual = {f"{name} port": port for name, port in running.ports.model_dump().items()}
+        actual |= running.model_dump()
+        return tuple(
+            f"{name.replace('_', ' ')} {actual[name]}, not {value}"
+            for name, value in wished.items()
+            if actual[name] != value
+        )
+
+    def _wished(self) -> dict[str, object]:
+        said = {
+            "heap": self.heap,
+            "token_minutes": self.token_minutes,
+            "install_requirements": self.install_requirements or None,
+        }
+        return {name: value for name, value in said.items() if value is not None}
+
+
+@dataclass(frozen=True)
+class Up:
+    """`already`: it ran before. In a dry run `plan` says what would be done, and `pid` is None."""
+
+    paths: NodePaths
+    settings: NodeSettings
+    pid: int | None
+    already: bool = False
+    plan: tuple[str, ...] = ()
+
+
+def up(
+    home: Path,
+    wish: Wish,
+    env: Mapping[str, str],
+    *,
+    dry_run: bool = False,
+    report: Callable[[str], None] = lambda _: None,
+) -> Up:
+    """Start the node, or find it running.
+
+    Raises BadInput for settings, ports and a Java that can't be, Refused when the node runs with
+    other settings, RemoteFailed when TorchServe does not come up; nothing is left running then.
+    """
+    paths = node_paths(home, wish.name)
+    if dry_run:
+        return _running(paths, wish) or _plan(paths, wish, env)
+    with node_folder.locked(paths):
+        if running := _running(paths, wish):
+            return running
+        settings, java = _check(paths, wish, env)
+        _prepare(paths, settings)
+        server = _start(paths, settings, env, java, report)
+    return Up(paths, settings, server.pid)
+
+
+def _running(paths: NodePaths, wish: Wish) -> Up | None:
+    state = node_folder.read_state(paths)
+    if state is None or not torchserve_process.is_running(state.pid, state.created):
+        return None
+    if differences := wish.differs_from(state.settings):
+        raise Refused(
+            f"node '{wish.name}' is running, with {'; '.join(differences)}",
+            hint=f"tslc down --name {wish.name}   # then tslc up again",
+        )
+    return Up(paths, state.settings, state.pid, already=True)
+
+
+def _check(paths: NodePaths, wish: Wish, env: Mapping[str, str]) -> tuple[NodeSettings, Java]:
+    """All that can be known to fail before anything is started."""
+    settings = wish.settings()
+    check_settings(settings)
+    check_socket_room(paths)
+    torchserve_process.check_torchserve()
+    java = torchserve_process.find_java(env)
+    busy = {flag: port for flag, port in settings.ports.named().items() if not is_free(port)}
+    if busy:
+        raise Refused(
+            "\n    ".join(
+                ["the node's ports are not all free:"]
+                + [f"{flag} {port}: {_held(port)}" for flag, port in busy.items()]
+            ),
+            hint=f"tslc up --free-ports   # or name others: {' '.join(f'{f} N' for f in busy)}",
+        )
+    return settings, java
+
+
+def _held(port: int) -> str:
+    by = holder(port)
+    return f"held by {by}" if by else "held by a process this user may not see"
+
+
+def _plan(paths: NodePaths, wish: Wish, env: Mapping[str, str]) -> Up:
+    settings, java = _check(paths, wish, env)
+    ports = ", ".join(f"{name} {port}" for name, port in settings.ports.model_dump().items())
+    steps = (
+        f"write {paths.config.name}, {paths.log_config.name} and {paths.metrics_config.name} "
+        f"to {paths.root}",
+        f"start TorchServe with Java {java}, heap {settings.heap}",
+        f"on 127.0.0.1: {ports}",
+        f"wait up to {START_SECONDS:g} s until it answers",
+    )
+    return Up(paths, settings, None, plan=steps)
+
+
+def _prepare(paths: NodePaths, settings: NodeSettings) -> None:
+    """The node's files; what a TorchServe that died left behind goes."""
+    torchserve_process.end_leftovers(paths, 0.0)
+    node_folder.make_folders(paths)
+    for folder in (paths.run, paths.tmp):
+        node_folder.empty(folder)
+    paths_and_texts = {
+        paths.config: node_files.render_config(settings, paths),
+        paths.log_config: node_files.render_log_config(paths),
+        paths.metrics_config: node_files.render_metrics_config(),
+    }
+    for path, text in paths_and_texts.items():
+        node_folder.write_atomically(path, text)
+    node_folder.remove(paths.key_file)
+
+
+def _start(
+    paths: NodePaths,
+    settings: NodeSettings,
+    env: Mapping[str, str],
+    java: Java,
+    report: Callable[[str], None],
+) -> Server:
+    done = False
+    try:
+        server = torchserve_process.launch(paths, env, java)
+        _wait(paths, settings, server, report)
+        state = NodeState(
+            settings=settings,
+            pid=server.pid,
+            created=server.created,
+            started=now().isoformat(timespec="seconds"),
+            java=str(java),
+        )
+        node_folder.write_state(paths, state)
+        done = True
+        return server
+    finally:
+        # Also when the wait is interrupted: nothing may stay behind of a node that is not up.
+        if not done:
+            torchserve_process.end_leftovers(paths, 0.0)
+
+
+def _wait(
+    paths: NodePaths, settings: NodeSettings, server: Server, report: Callable[[str], None]
+) -> None:
+    """It is up when it takes the keys it wrote: another server on its port would not."""
+    api = TorchServeApi(settings.ports, paths.key_file, settings.name, key_seconds=0.0)
+    deadline = Deadline(START_SECONDS)
+    for left in deadline.rounds(0.1):
+        report(f"starting TorchServe: {deadline.spent:.0f} s")
+        try:
+            api.models()
+            return
+        except RemoteFailed:
+            if not torchserve_process.is_running(server.pid, server.created):
+                raise torchserve_process.start_failed(paths, "TorchServe ended at once") from None
+            if left <= 0:
+                message = f"TorchServe did not answer within {START_SECONDS:g} s"
+                raise torchserve_process.start_failed(paths, message) from None
