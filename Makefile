@@ -27,6 +27,7 @@ $(VENV)/.ready: $(LOCK) pyproject.toml
 	@$(BIN)/python -c 'import uv' 2>/dev/null || $(BIN)/python -m pip install --quiet uv==$(UV_VERSION)
 	$(BIN)/python -m uv pip install --quiet --python $(BIN)/python $(TORCH_FROM) --no-deps -r $(LOCK)
 	$(BIN)/python -m uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@echo "compiling (vLLM loads in a third of the time)"; env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m compileall -q -j 0 $(VENV)/lib >/dev/null 2>&1 || true
 	@touch $@
 
 model: $(MODEL)/config.json ## make the demo model's folder (once, outside the checkout)

@@ -13,7 +13,7 @@ from pathlib import Path
 def with_system_prompt(template: str, system_prompt: str) -> str:
     """A Jinja template that puts `system_prompt` before conversations that have none."""
     # JSON's string literals are Jinja's, once its delimiters can't be taken for tags.
-    literal = json.dumps(system_prompt)
+    literal = json.dumps(system_prompt, ensure_ascii=False)
     head = (
         "{%- if not messages or messages[0]['role'] not in ['system', 'developer'] -%}"
         "{%- set messages = [{'role': 'system', 'content': " + literal + "}] + messages -%}"

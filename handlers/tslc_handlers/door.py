@@ -141,6 +141,7 @@ def server(app: ASGIApp, *, signals: bool = False, **where: object) -> uvicorn.S
         app,
         access_log=False,
         log_config=None,
+        log_level="warning",
         lifespan="on",
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         **where,  # type: ignore[arg-type]

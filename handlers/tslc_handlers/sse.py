@@ -25,7 +25,7 @@ class EventDecoder:
         self.done = False
 
     def feed(self, data: bytes) -> list[JSON]:
-        *blocks, self._rest = (self._rest + data.replace(b"\r\n", b"\n")).split(b"\n\n")
+        *blocks, self._rest = (self._rest + data).replace(b"\r\n", b"\n").split(b"\n\n")
         events = []
         for block in blocks:
             payload = b"\n".join(

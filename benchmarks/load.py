@@ -1,0 +1,97 @@
+"""Streaming clients that measure: time to first token and tokens a second.
+
+Run as a process of its own, so that the client's work is not the server's:
+
+    python -m benchmarks.load --url URL [--uds PATH] --model M --clients N --requests R --tokens T
+
+It prints one JSON object: `tokens_per_second` over the whole run (all tokens received, first request
+sent to last byte) and `ttft_ms`, the median time from request to first token.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import statistics
+import time
+from dataclasses import dataclass, field
+
+import aiohttp
+import uvloop
+
+PROMPT = "Write a long story about a lighthouse, a storm and the people who lived beside the sea."
+
+
+@dataclass
+class Tally:
+    first: list[float] = field(default_factory=list)
+    tokens: int = 0
+
+
+async def one(session: aiohttp.ClientSession, url: str, body: bytes, tally: Tally) -> None:
+    started = time.perf_counter()
+    first = None
+    buffer = b""
+    async with session.post(url, data=body) as response:
+        response.raise_for_status()
+        async for chunk in response.content.iter_any():
+            if first is None and b"data: " in chunk:
+                first = time.perf_counter() - started
+            buffer += chunk
+    # vLLM streams one token an event here (ignore_eos, plain text); the last event is [DONE].
+    events = buffer.count(b"data: {")
+    if b"data: [DONE]" not in buffer or first is None:
+        raise RuntimeError(f"broken stream: {buffer[-200:]!r}")
+    tally.tokens += events
+    tally.first.append(first)
+
+
+async def run(args: argparse.Namespace) -> dict[str, float]:
+    connector: aiohttp.BaseConnector = (
+        aiohttp.UnixConnector(args.uds, limit=0) if args.uds else aiohttp.TCPConnector(limit=0)
+    )
+    headers = {"content-type": "application/json"}
+    if args.token:
+        headers["authorization"] = f"Bearer {args.token}"
+    tally = Tally()
+    timeout = aiohttp.ClientTimeout(total=300)
+    async with aiohttp.ClientSession(
+        connector=connector, headers=headers, timeout=timeout
+    ) as session:
+
+        async def client(number: int) -> None:
+            for turn in range(args.requests):
+                body = {
+                    "model": args.model,
+                    "prompt": f"{number}.{turn} {PROMPT}",
+                    "max_tokens": args.tokens,
+                    "ignore_eos": True,
+                    "temperature": 0,
+                    "stream": True,
+                }
+                await one(session, args.url, json.dumps(body).encode(), tally)
+
+        started = time.perf_counter()
+        await asyncio.gather(*(client(number) for number in range(args.clients)))
+        seconds = time.perf_counter() - started
+    return {
+        "tokens_per_second": tally.tokens / seconds,
+        "ttft_ms": statistics.median(tally.first) * 1000,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--url", required=True)
+    parser.add_argument("--uds")
+    parser.add_argument("--token")
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--clients", type=int, default=1)
+    parser.add_argument("--requests", type=int, default=4)
+    parser.add_argument("--tokens", type=int, default=64)
+    print(json.dumps(uvloop.run(run(parser.parse_args()))))
+
+
+if __name__ == "__main__":
+    main()
