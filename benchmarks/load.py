@@ -4,8 +4,8 @@ Run as a process of its own, so that the client's work is not the server's:
 
     python -m benchmarks.load --url URL [--uds PATH] --model M --clients N --requests R --tokens T
 
-It prints one JSON object: `tokens_per_second` over the whole run (all tokens received, first request
-sent to last byte) and `ttft_ms`, the median time from request to first token.
+It prints one JSON object: `tokens_per_second` over the whole run (all tokens, from the first
+request to the last byte) and `ttft_ms`, the median time from request to first token.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ def test_tags_in_a_system_prompt_are_text():
 def test_a_template_is_found_in_either_place(tmp_path):
     assert template_of(tmp_path) is None
     (tmp_path / "tokenizer_config.json").write_text(
-        '{"chat_template": [{"name": "rag", "template": "r"}, {"name": "default", "template": "d"}]}'
+        '{"chat_template": [{"name": "a", "template": "r"}, {"name": "default", "template": "d"}]}'
     )
     assert template_of(tmp_path) == "d"
     (tmp_path / "chat_template.jinja").write_text("file")
