@@ -86,9 +86,7 @@ def _duplicate_keys(
         yield config.found("duplicate-key", twice.path, problem, line=twice.line)
 
 
-def _allow_comments(
-    config: LintedConfig, text: str
-) -> tuple[dict[int, set[str]], list[Finding]]:
+def _allow_comments(config: LintedConfig, text: str) -> tuple[dict[int, set[str]], list[Finding]]:
     """Which rules are allowed on which line, and what is wrong with the comments themselves."""
     allowed: dict[int, set[str]] = {}
     misspelt: list[Finding] = []

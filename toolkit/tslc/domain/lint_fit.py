@@ -114,20 +114,10 @@ def _memory(
     if config.on_gpu and room <= 0 and hardware is not None:
         yield _no_fit(config, a, size, hardware)
         return
-    per_token = kv_bytes_per_token(
-        a,
-        cache_dtype=config.text(*ENGINE, "kv_cache_dtype", default="auto"),
-        dtype=config.text(*ENGINE, "dtype", default="auto"),
-    )
     length = _promised_length(config, a)
-    if per_token is None or length is None:
+    share = _token_bytes(config, a, config.copy_gpus)
+    if length is None or share is None:
         return
-    share = kv_bytes_per_token_per_gpu(
-        a,
-        per_token,
-        tensor_parallel=config.engine_size("tensor_parallel_size"),
-        pipeline_parallel=config.engine_size("pipeline_parallel_size"),
-    )
     holds = int(room / share)
     if length > holds:
         implied = "" if config.has(*ENGINE, "max_model_len") else ", the model's whole context"
@@ -148,11 +138,28 @@ def _room(config: LintedConfig, size: int, hardware: Hardware | None) -> int | N
         return space * GIB or fixed or None
     if hardware is None:
         return fixed or None
-    return fixed or kv_room(
-        gpu_memory=hardware.gpu_memory,
-        utilization=config.number(*ENGINE, "gpu_memory_utilization", default=DEFAULT_SHARE),
-        weights=size,
-        gpus=config.copy_gpus,
+    return fixed or _gpu_room(config, size, hardware, config.copy_gpus)
+
+
+def _gpu_room(config: LintedConfig, size: int, hardware: Hardware, cards: int) -> int:
+    share = config.number(*ENGINE, "gpu_memory_utilization", default=DEFAULT_SHARE)
+    memory = hardware.gpu_memory
+    return kv_room(gpu_memory=memory, utilization=share, weights=size, gpus=cards)
+
+
+def _token_bytes(config: LintedConfig, a: Architecture, cards: int) -> float | None:
+    """KV cache one token takes on each of `cards` GPUs; the pipeline's share as configured."""
+    per_token = kv_bytes_per_token(
+        a,
+        cache_dtype=config.text(*ENGINE, "kv_cache_dtype", default="auto"),
+        dtype=config.text(*ENGINE, "dtype", default="auto"),
+    )
+    if per_token is None:
+        return None
+    pipeline = config.engine_size("pipeline_parallel_size")
+    tensor = max(1, cards // pipeline)
+    return kv_bytes_per_token_per_gpu(
+        a, per_token, tensor_parallel=tensor, pipeline_parallel=pipeline
     )
 
 
@@ -168,43 +175,41 @@ def _promised_length(config: LintedConfig, a: Architecture) -> int | None:
 def _no_fit(config: LintedConfig, a: Architecture, size: int, hardware: Hardware) -> Finding:
     cards = config.copy_gpus
     share = config.number(*ENGINE, "gpu_memory_utilization", default=DEFAULT_SHARE)
-    usable = hardware.gpu_memory * share
     each = f" ({gib(size / cards)} on each of {cards})" if cards > 1 else ""
     return config.found(
         "weights-fit",
         (*ENGINE, "tensor_parallel_size"),
         f"{gib(size)} of weights{each} and 1 GiB of working memory don't fit "
-        f"{gib(usable)} of {hardware.name}",
-        fix=_ways_out(config, a, size, hardware, share),
+        f"{gib(hardware.gpu_memory * share)} of {hardware.name}",
+        fix=_ways_out(config, a, size, hardware),
     )
 
 
-def _ways_out(
-    config: LintedConfig, a: Architecture, size: int, hardware: Hardware, share: float
-) -> str:
+def _ways_out(config: LintedConfig, a: Architecture, size: int, hardware: Hardware) -> str:
+    """More GPUs, or a smaller model; only what leaves room for the longest request promised."""
     ways = []
-    enough = _cards_enough(a, size, hardware, share)
-    if enough is not None:
-        ways.append(f"tensor_parallel_size: {enough} with parallelLevel: {enough}")
+    cards = config.copy_gpus
+    more = next((n for n in _card_counts(a) if _serves(config, a, size, hardware, n)), None)
+    if more is not None:
+        ways.append(f"tensor_parallel_size: {more} with parallelLevel: {more}")
     if a.quantization is None and not config.has(*ENGINE, "quantization"):
-        for bits, names in ((8, "8-bit (fp8)"), (4, "4-bit (AWQ, GPTQ)")):
+        for bits, names in ((8, "8 bits (fp8)"), (4, "4 bits (AWQ, GPTQ)")):
             smaller = weights_bytes(WeightsFacts(a, None), bits=bits)
-            room = smaller and _room_of(smaller, hardware, share, config.copy_gpus)
-            if smaller and room and room > 0:
+            if smaller and _serves(config, a, smaller, hardware, cards):
                 ways.append(f"a model quantised to {names}, {gib(smaller)}")
                 break
-    return ("use " + ", or ".join(ways)) if ways else "use bigger GPUs"
+    return ("use " + ", or ".join(ways)) if ways else "use bigger GPUs, or a smaller model"
 
 
-def _cards_enough(a: Architecture, size: int, hardware: Hardware, share: float) -> int | None:
-    """The smallest power of two of GPUs that divides the heads and leaves a KV cache."""
-    cards = 1
-    while cards <= MAX_CARDS and a.num_attention_heads % cards == 0:
-        if _room_of(size, hardware, share, cards) > 0:
-            return cards
-        cards *= 2
-    return None
+def _card_counts(a: Architecture) -> list[int]:
+    """The powers of two that divide the attention heads."""
+    counts = [2**power for power in range(MAX_CARDS.bit_length())]
+    return [count for count in counts if a.num_attention_heads % count == 0]
 
 
-def _room_of(size: int, hardware: Hardware, share: float, gpus: int) -> int:
-    return kv_room(gpu_memory=hardware.gpu_memory, utilization=share, weights=size, gpus=gpus)
+def _serves(
+    config: LintedConfig, a: Architecture, size: int, hardware: Hardware, cards: int
+) -> bool:
+    room = _gpu_room(config, size, hardware, cards)
+    length = _promised_length(config, a) or 1
+    return room > length * (_token_bytes(config, a, cards) or 0)

@@ -53,7 +53,7 @@ def _workers(config: LintedConfig, hardware: Hardware | None) -> Iterator[Findin
         yield config.found(
             "worker-copies",
             ("maxWorkers",),
-            f"up to {most} workers: as many copies of the model, sharing the memory of one {device}",
+            f"up to {most} workers: as many copies of the model in the memory of one {device}",
         )
 
 
