@@ -348,41 +348,14 @@ documents = st.recursive(
     ),
     max_leaves=20,
 )
-YAML_PARTS = st.sampled_from(
-    [
-        "&a ",
-        "*a",
-        "<<: ",
-        "[",
-        "]",
-        "{",
-        "}",
-        ": ",
-        "- ",
-        "\n",
-        "\n  ",
-        "!!int ",
-        "!!bool x",
-        "? ",
-        "!!timestamp x",
-        "=",
-        "handler",
-        "1:2",
-        "0b_",
-        "%YAML 9.9",
-        "---\n",
-        ">\n",
-        "# tslc: allow ",
-        "gpu-count",
-        "!x ",
-        "!!set {a}",
-        "!!binary x",
-        "2001-99-99",
-        "\t",
-        "'",
-        '"\\UFFFFFFFF"',
-    ]
-)
+# fmt: off
+YAML_PARTS = st.sampled_from([
+    "&a ", "*a", "<<: ", "[", "]", "{", "}", ": ", "- ", "\n", "\n  ", "!!int ",
+    "!!bool x", "? ", "!!timestamp x", "=", "handler", "1:2", "0b_", "%YAML 9.9", "---\n",
+    ">\n", "# tslc: allow ", "gpu-count", "!x ", "!!set {a}", "!!binary x", "2001-99-99",
+    "\t", "'", "\"\\UFFFFFFFF\"",
+])
+# fmt: on
 
 
 @given(st.text(max_size=60) | st.lists(YAML_PARTS, max_size=14).map("".join))
