@@ -35,6 +35,7 @@ def zip_entry(path: str) -> zipfile.ZipInfo:
     entry = zipfile.ZipInfo(path, _ZIP_TIME)
     entry.compress_type = zipfile.ZIP_STORED
     entry.create_system = 3
+    entry.flag_bits = 0 if path.isascii() else 0x800  # the path is UTF-8
     entry.external_attr = (0o100000 | FILE_MODE) << 16
     return entry
 

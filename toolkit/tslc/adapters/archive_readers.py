@@ -27,6 +27,11 @@ _CHUNK = 1024 * 1024
 _MAX_DIRECTORY = 16 * 1024 * 1024
 _REBUILD = "don't use it; build it again with `tslc build`"
 _ZIP_END = struct.Struct("<4s4H2LH")
+_ZIP_FIELDS = (
+    *("filename", "date_time", "extra", "comment", "create_system", "create_version"),
+    *("extract_version", "reserved", "flag_bits", "volume", "internal_attr", "external_attr"),
+    *("header_offset", "compress_size"),
+)
 Readable = IO[bytes] | gzip.GzipFile
 
 
@@ -85,16 +90,13 @@ def _zip_entries(path: Path) -> Iterator[Entry]:
                 raise _refuse(path, where, "it is a link")
             if info.compress_type != zipfile.ZIP_STORED:
                 raise _refuse(path, where, "it is deflated; tslc stores")
-            expected = layout.zip_entry(info.filename)
+            expected = layout.zip_entry(info.orig_filename)
             expected.CRC, expected.file_size = info.CRC, info.file_size
-            expected.compress_size = info.file_size
+            expected.compress_size, expected.header_offset = info.file_size, offset
             header = expected.FileHeader(zip64=False)
             file.seek(offset)
-            if (
-                info.header_offset != offset
-                or info.external_attr != expected.external_attr
-                or file.read(len(header)) != header
-            ):
+            same = all(getattr(info, key) == getattr(expected, key) for key in _ZIP_FIELDS)
+            if not same or file.read(len(header)) != header:
                 raise _refuse(path, where, "not laid out as tslc packs it")
             yield Entry(info.filename, info.file_size, _limited(path, file, info.file_size))
             offset += len(header) + info.file_size

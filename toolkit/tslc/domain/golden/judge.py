@@ -85,14 +85,14 @@ def _choice_text(choice: object) -> str:
     match choice:
         case {"text": str(text)}:
             return text
-        case {"message": {"content": str() | None as content, **message}}:
+        case {"message": {"content": str(content)} as message}:
             pass
-        case {"message": {"tool_calls": list(), **message}}:
-            content = None
+        case {"message": {"content": None} as message} | {"message": {"tool_calls": _} as message}:
+            content = ""
         case _:
             raise ValueError("a choice holds neither a text nor a message")
-    lines = [content] if content else []
     calls = message.get("tool_calls")
+    lines = [content] if content else []
     lines += [_tool_call_text(call) for call in calls] if isinstance(calls, list) else []
     return "\n".join(lines)
 
