@@ -26,9 +26,11 @@ _WRAPPERS = (
     re.compile(r"RuntimeError: Engine core initialization failed"),
 )
 _HIDDEN = re.compile(
-    r"/ts/(model_loader|model_service_worker|async_service|service)\.py$|/asyncio/"
+    r"/ts/(model_loader|model_service_worker|async_service|service)\.py$"
+    r"|/lib/python3\.\d+/(?!site-packages/|dist-packages/)|^<frozen "
 )
-_UNPACKED = re.compile(r".*/models/[0-9a-f]{32}/")
+# A file is shown by its path in the archive, or in its package.
+_ROOTS = re.compile(r".*/models/[0-9a-f]{32}/|.*/(site|dist)-packages/")
 _SHOWN_FRAMES = 3
 _MESSAGE_LINES = 12
 
@@ -162,9 +164,9 @@ def _with_code(frame: Frame, code: str) -> Frame:
 
 
 def _interesting(frames: list[Frame]) -> tuple[Frame, ...]:
-    """The last frames without the loader's machinery; the archive's files by their name in it."""
-    shown = [frame for frame in frames if not _HIDDEN.search(frame.file)]
+    """The last frames that are not Python's or the loader's own; at least the last of all."""
+    shown = [frame for frame in frames if not _HIDDEN.search(frame.file)] or frames[-1:]
     return tuple(
-        Frame(_UNPACKED.sub("", frame.file), frame.line, frame.function, frame.code)
+        Frame(_ROOTS.sub("", frame.file), frame.line, frame.function, frame.code)
         for frame in shown[-_SHOWN_FRAMES:]
     )

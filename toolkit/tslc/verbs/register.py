@@ -191,8 +191,8 @@ class _Registration:
     def _undo(self, placed: Path | None) -> None:
         """Unregistering at once also ends TorchServe's attempts to start the worker again."""
         self.report(f"unregistering {self.plan.model} {self.plan.version}")
+        if placed is not None:
+            model_store.remove(placed)
         for one in self.node.api.versions(self.plan.model):
             if one.version == self.plan.version:
                 take_off(self.node, one, family(one.pids))
-        if placed is not None:
-            model_store.remove(placed)
