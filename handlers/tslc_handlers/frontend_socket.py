@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import logging
+import select
 import socket
 import threading
 from typing import Any
@@ -38,13 +39,20 @@ class FrontendSocket:
 
     def recv(self, size: int) -> bytes:
         if not self._received:
-            data = self._sock.recv(_READ_BYTES)
+            data = self._read()
             if not data:
                 logger.warning("TorchServe closed the connection; the worker ends")
                 end_process(0)
             self._received = memoryview(data)
         piece, self._received = self._received[:size], self._received[size:]
         return bytes(piece)
+
+    def _read(self) -> bytes:
+        while True:
+            try:
+                return self._sock.recv(_READ_BYTES)
+            except BlockingIOError:  # libuv makes a descriptor it watches non-blocking
+                select.select([self._sock], [], [])
 
     def sendall(self, data: bytes | bytearray) -> None:
         if threading.get_ident() == self._loop_thread:
@@ -88,7 +96,16 @@ def mend(context: Any, loop: asyncio.AbstractEventLoop) -> None:
     def set_cl_socket(service: Any, sock: socket.socket) -> None:
         service.cl_socket = FrontendSocket(sock, loop)
 
+    run = ts.async_service.AsyncService.run
+
+    def run_and_end(service: Any) -> None:
+        # Its threads are not daemons: without this, a worker whose loop broke would neither
+        # answer nor end, and TorchServe would wait for it for ever.
+        logger.error("TorchServe's worker loop ended: %s", run(service))
+        end_process(1)
+
     ts.service.Service.set_cl_socket = set_cl_socket
+    ts.async_service.AsyncService.run = run_and_end
     # A line on stdout for every request is a write, a parse and a log event in the frontend.
     ts.async_service.print = lambda *_: None
     context.__deepcopy__ = lambda _memo: _request_copy(context)

@@ -60,15 +60,13 @@ async def test_the_socket_names_model_version_and_worker(door, tmp_path):
 
 
 async def test_the_three_pages_about_the_worker(door):
-    handler, client = door
+    _, client = door
     ready = (await client.get("/ready")).json()
     assert (ready["ok"], ready["model"], ready["version"]) == (True, "m", "1.0")
     assert (await client.get("/health")).status_code == 200
     await client.post("/v1/completions", json=ask())
     metrics = (await client.get("/metrics")).text
-    assert (
-        'tslc_requests_total{door="direct",endpoint="/v1/completions",status="200"}' in metrics
-    )
+    assert 'tslc_requests_total{door="direct",endpoint="/v1/completions",status="200"}' in metrics
 
 
 async def test_a_dead_engine_is_neither_alive_nor_ready(door, monkeypatch):
