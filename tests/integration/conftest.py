@@ -2,166 +2,22 @@
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
-import subprocess
-import sys
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
-from typing import Any
 
-import psutil
 import pytest
-import yaml
 
-TINY = Path(__file__).parents[1] / "tiny_engine"
-GOOD_PROMPT = {
-    "name": "echo",
-    "request": {"messages": [{"role": "user", "content": "hello"}], "max_tokens": 3},
-    "expect": {"contains": ["hello"], "within_seconds": 30},
-}
-CONFIG = {
-    "minWorkers": 1,
-    "maxWorkers": 1,
-    "batchSize": 1,
-    "maxBatchDelay": 0,
-    "responseTimeout": 120,
-    "startupTimeout": 60,
-    "deviceType": "cpu",
-    "parallelType": "custom",
-    "parallelLevel": 1,
-    "asyncCommunication": True,
-}
-
-
-@dataclass(frozen=True)
-class Ran:
-    """A finished command."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
-@dataclass(frozen=True)
-class Cli:
-    """`tslc` as a process, with a home and a current folder of its own."""
-
-    home: Path
-    cwd: Path
-
-    def __call__(self, *words: object, env: Mapping[str, str] | None = None) -> Ran:
-        """Run it, whatever its exit code."""
-        command = [sys.executable, "-m", "tslc", *map(str, words)]
-        environment = {**os.environ, "TSLC_HOME": str(self.home), **(env or {})}
-        done = subprocess.run(
-            command, cwd=self.cwd, env=environment, capture_output=True, text=True, timeout=300
-        )
-        return Ran(done.returncode, done.stdout, done.stderr)
-
-    def ok(self, *words: object, env: Mapping[str, str] | None = None) -> Ran:
-        """Run it; it has to succeed."""
-        ran = self(*words, env=env)
-        assert ran.code == 0, f"tslc {words}: exit {ran.code}\n{ran.out}\n{ran.err}"
-        return ran
-
-
-@dataclass(frozen=True)
-class Node:
-    """A running node. `root` is its folder; ports, run_dir and key_file as `tslc up` told them."""
-
-    cli: Cli
-    root: Path
-    pid: int
-    ports: Mapping[str, int]
-    run_dir: Path
-    key_file: Path
-
-    @property
-    def inference_url(self) -> str:
-        return f"http://127.0.0.1:{self.ports['inference']}"
-
-    @property
-    def management_url(self) -> str:
-        return f"http://127.0.0.1:{self.ports['management']}"
-
-    def inference_key(self) -> str:
-        return str(json.loads(self.key_file.read_text())["inference"]["key"])
-
-    def processes(self) -> list[psutil.Process]:
-        """Every process that has the node's run folder in its environment."""
-        found = []
-        for process in psutil.process_iter():
-            try:
-                zombie = process.status() == psutil.STATUS_ZOMBIE
-                if not zombie and process.environ().get("TSLC_RUN_DIR") == str(self.run_dir):
-                    found.append(process)
-            except psutil.Error:
-                continue
-        return found
-
-    def door(self, model: str, version: str) -> Path:
-        """The socket of the version's first worker."""
-        return next(iter(sorted(self.run_dir.glob(f"{model}@{version}@*.sock"))))
-
-
-@dataclass(frozen=True)
-class TinyArchives:
-    """Builds archives whose engine is the tiny one."""
-
-    cli: Cli
-    folder: Path
-
-    def build(
-        self,
-        model: str,
-        version: str = "1.0.0",
-        *,
-        environment: Mapping[str, str] | None = None,
-        golden: Sequence[Mapping[str, Any]] = (GOOD_PROMPT,),
-        handler: str | None = None,
-        config: Mapping[str, Any] | None = None,
-        handler_config: Mapping[str, Any] | None = None,
-    ) -> Path:
-        """A .mar. `handler` is the source of another handler file; `config` and `handler_config`
-        are added to the model config and to its handler section."""
-        spec = Path(tempfile.mkdtemp(dir=self.folder))
-        shutil.copy(TINY / "tiny_app.py", spec)
-        source = handler or (TINY / "tiny_handler.py").read_text()
-        (spec / "tiny_handler.py").write_text(source)
-        section = {"environment": dict(environment or {}), **(handler_config or {})}
-        document = {**CONFIG, **(config or {}), "handler": section}
-        (spec / "config.yaml").write_text(yaml.safe_dump(document))
-        (spec / "golden.jsonl").write_text("".join(json.dumps(one) + "\n" for one in golden))
-        about = {
-            "model": model,
-            "handler": "tiny_handler.py",
-            "model_config": "config.yaml",
-            "golden": "golden.jsonl",
-            "extra_files": ["tiny_app.py"],
-        }
-        (spec / "archive.yaml").write_text(yaml.safe_dump(about))
-        self.cli.ok("build", spec, "--version", version, "-o", spec / "dist")
-        return spec / "dist" / f"{model}-{version}.mar"
-
+import nodes
+from nodes import Cli, Node, TinyArchives, start_node
 
 _homes = count()
 
 
 @pytest.fixture(scope="session")
 def short_folder() -> Iterator[Path]:
-    """Sockets lie below it, and their paths are short or they are not at all."""
-    folder = Path(tempfile.mkdtemp(prefix="tslc-", dir="/tmp"))
-    yield folder
-    shutil.rmtree(folder, ignore_errors=True)
+    with nodes.short_folder() as folder:
+        yield folder
 
 
 @pytest.fixture(scope="session")
@@ -180,18 +36,6 @@ def cli(short_folder: Path) -> Iterator[Cli]:
     yield cli
     for state in (home / "nodes").glob("*"):
         cli("down", "--name", state.name)
-
-
-def start_node(cli: Cli, *options: object) -> Node:
-    told = cli.ok("up", "--free-ports", "--json", *options).json
-    return Node(
-        cli=cli,
-        root=Path(told["folder"]),
-        pid=told["pid"],
-        ports=told["ports"],
-        run_dir=Path(told["run_dir"]),
-        key_file=Path(told["key_file"]),
-    )
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from conftest import start_node
+
+from nodes import start_node
 
 pytestmark = pytest.mark.integration
 

@@ -13,7 +13,8 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
-from tests.integration.conftest import GOOD_PROMPT, Cli, Node, TinyArchives, start_node
+
+from nodes import GOOD_PROMPT, Cli, Node, TinyArchives, start_node
 
 pytestmark = pytest.mark.integration
 
