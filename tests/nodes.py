@@ -8,7 +8,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,6 +108,11 @@ class Node:
                 continue
         return found
 
+    def versions(self, model: str) -> dict[str, dict[str, Any]]:
+        """What `tslc status` says of a model's versions."""
+        listed = self.cli.ok("status", "--json").json["versions"]
+        return {one["version"]: one for one in listed if one["model"] == model}
+
     def door(self, model: str, version: str) -> Path:
         """The socket of the version's first worker."""
         return next(iter(sorted(self.run_dir.glob(f"{model}@{version}@*.sock"))))
@@ -114,7 +120,7 @@ class Node:
 
 @dataclass(frozen=True)
 class TinyArchives:
-    """Builds archives whose engine is the tiny one."""
+    """Builds archives whose engine is the tiny one; `weights` are files it doesn't look at."""
 
     cli: Cli
     folder: Path
@@ -129,6 +135,7 @@ class TinyArchives:
         handler: str | None = None,
         config: Mapping[str, Any] | None = None,
         handler_config: Mapping[str, Any] | None = None,
+        weights: Mapping[str, bytes] | None = None,
     ) -> Path:
         """A .mar. `handler` is the source of another handler file; `config` and `handler_config`
         are added to the model config and to its handler section."""
@@ -140,13 +147,17 @@ class TinyArchives:
         document = {**CONFIG, **(config or {}), "handler": section}
         (spec / "config.yaml").write_text(yaml.safe_dump(document))
         (spec / "golden.jsonl").write_text("".join(json.dumps(one) + "\n" for one in golden))
-        about = {
+        about: dict[str, Any] = {
             "model": model,
             "handler": "tiny_handler.py",
             "model_config": "config.yaml",
             "golden": "golden.jsonl",
             "extra_files": ["tiny_app.py"],
         }
+        for name, content in (weights or {}).items():
+            about["weights"] = "weights"
+            (spec / "weights").mkdir(exist_ok=True)
+            (spec / "weights" / name).write_bytes(content)
         (spec / "archive.yaml").write_text(yaml.safe_dump(about))
         self.cli.ok("build", spec, "--version", version, "-o", spec / "dist")
         return spec / "dist" / f"{model}-{version}.mar"
@@ -172,3 +183,13 @@ def short_folder() -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def eventually(true: Callable[[], bool], seconds: float = 10.0) -> bool:
+    """Whether the condition comes true in time."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if true():
+            return True
+        time.sleep(0.05)
+    return true()

@@ -7,30 +7,14 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable
-from pathlib import Path
 
 import httpx
 import psutil
 import pytest
 
-from nodes import GOOD_PROMPT, Cli, Node, TinyArchives, start_node
+from nodes import GOOD_PROMPT, Cli, Node, TinyArchives, eventually, start_node
 
 pytestmark = pytest.mark.integration
-
-
-def eventually(true: Callable[[], bool], seconds: float = 10.0) -> bool:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if true():
-            return True
-        time.sleep(0.05)
-    return true()
-
-
-def versions(node: Node, model: str) -> dict[str, dict[str, object]]:
-    listed = node.cli.ok("status", "--json").json["versions"]
-    return {one["version"]: one for one in listed if one["model"] == model}
 
 
 def test_the_whole_life_of_two_versions(cli: Cli, archives: TinyArchives) -> None:
@@ -42,13 +26,13 @@ def test_the_whole_life_of_two_versions(cli: Cli, archives: TinyArchives) -> Non
 
     planned = cli.ok("register", first, "--dry-run").out
     assert "golden prompts" in planned
-    assert versions(node, "story") == {}
+    assert node.versions("story") == {}
     assert "is ready (the default version)" in cli.ok("register", first).out
     registered = cli.ok("register", second, "--json").json
     assert [one["passed"] for one in registered["golden_prompts"]] == [True]
     assert not registered["default"]
     assert "registered already" in cli.ok("register", "story", "1.1.0").out
-    served = versions(node, "story")
+    served = node.versions("story")
     assert {v: (one["ready"], one["default"]) for v, one in served.items()} == {
         "1.0.0": (True, True),
         "1.1.0": (True, False),
@@ -66,7 +50,7 @@ def test_the_whole_life_of_two_versions(cli: Cli, archives: TinyArchives) -> Non
     assert "1.1.0 is the default version of story now" in cli.ok("default", "story", "1.1.0").out
     assert cli.ok("chat", "story", "hi", "--json").json["version"] == "1.1.0"
     cli.ok("unregister", "story", "1.0.0")
-    assert set(versions(node, "story")) == {"1.1.0"}
+    assert set(node.versions("story")) == {"1.1.0"}
     assert not list(node.run_dir.glob("story@1.0.0@*"))
 
     started = time.monotonic()
@@ -76,80 +60,6 @@ def test_the_whole_life_of_two_versions(cli: Cli, archives: TinyArchives) -> Non
     assert (list(node.run_dir.iterdir()), list((node.root / "tmp").iterdir())) == ([], [])
     assert (node.root / "model_store" / "story-1.1.0.mar").exists()
     assert "was not running" in cli.ok("down").out
-
-
-def test_a_load_that_raises_shows_the_workers_error_and_leaves_nothing(
-    node: Node, archives: TinyArchives
-) -> None:
-    before = {process.pid for process in node.processes()}
-    archive = archives.build("broken", environment={"TINY_FAIL_LOAD": "the tiny weights are torn"})
-    ran = node.cli("register", archive)
-    assert ran.code == 5
-    assert "broken 1.0.0 did not load: RuntimeError: the tiny weights are torn" in ran.err
-    assert "tiny_handler.py:" in ran.err
-    assert "Worker died" not in ran.err
-    assert versions(node, "broken") == {}
-    assert {process.pid for process in node.processes()} == before
-    assert not (node.root / "model_store" / archive.name).exists()
-
-
-def test_a_handler_that_cannot_be_imported_names_the_import(
-    node: Node, archives: TinyArchives
-) -> None:
-    source = "import no_such_package\n" + Path(
-        Path(__file__).parents[1] / "tiny_engine" / "tiny_handler.py"
-    ).read_text().replace("from __future__ import annotations\n", "")
-    ran = node.cli("register", archives.build("unimportable", handler=source))
-    assert ran.code == 5
-    assert "ModuleNotFoundError: No module named 'no_such_package'" in ran.err
-    assert versions(node, "unimportable") == {}
-
-
-def test_a_worker_that_ends_without_a_word_is_not_waited_for(
-    node: Node, archives: TinyArchives
-) -> None:
-    source = (Path(__file__).parents[1] / "tiny_engine" / "tiny_handler.py").read_text()
-    source = source.replace(
-        "        environment = self.config.environment\n",
-        "        environment = self.config.environment\n        os.kill(os.getpid(), 9)\n",
-    )
-    started = time.monotonic()
-    ran = node.cli("register", archives.build("silent", handler=source))
-    assert (ran.code, time.monotonic() - started < 30) == (5, True)
-    assert "silent 1.0.0 did not load" in ran.err
-    assert versions(node, "silent") == {}
-
-
-def test_a_failed_golden_prompt_unregisters_and_shows_what_came(
-    node: Node, archives: TinyArchives
-) -> None:
-    wrong = {**GOOD_PROMPT, "name": "capital", "expect": {"contains": ["Paris"]}}
-    ran = node.cli("register", archives.build("wrong", golden=[GOOD_PROMPT, wrong]))
-    assert ran.code == 3
-    assert "wrong 1.0.0 failed 1 of 2 golden prompts" in ran.err
-    assert "Paris" in ran.err
-    assert "hello hello hello" in ran.err
-    assert versions(node, "wrong") == {}
-    assert not list(node.run_dir.glob("wrong@*"))
-
-
-def test_a_version_never_changes_its_content(node: Node, archives: TinyArchives) -> None:
-    node.cli.ok("register", archives.build("fixed"))
-    ran = node.cli("register", archives.build("fixed", handler_config={"log_level": "error"}))
-    assert ran.code == 3
-    assert "registered already, with other content" in ran.err
-    node.cli.ok("unregister", "fixed", "1.0.0")
-
-
-def test_an_archive_changed_after_its_build_is_refused(node: Node, archives: TinyArchives) -> None:
-    archive = archives.build("changed")
-    content = bytearray(archive.read_bytes())
-    place = content.index(b"class TinyHandler")
-    content[place] ^= 1
-    archive.write_bytes(content)
-    ran = node.cli("register", archive)
-    assert ran.code == 2
-    assert "tiny_handler.py" in ran.err
 
 
 def test_what_is_not_there_is_said(node: Node) -> None:
@@ -249,7 +159,7 @@ def test_a_killed_torchserve_is_noticed_and_the_next_up_cleans_up_after_it(
     assert cli("status").code == 5
     again = start_node(cli)
     assert {one.pid for one in again.processes()}.isdisjoint({one.pid for one in children})
-    assert versions(again, "orphaned") == {}
+    assert again.versions("orphaned") == {}
 
 
 def test_two_nodes_live_side_by_side(cli: Cli, archives: TinyArchives) -> None:
@@ -297,25 +207,16 @@ def test_management_and_bridge_want_their_keys_and_archives_from_elsewhere_are_r
         assert "does not match any allowed URL" in reply.text
 
 
-def test_an_interrupted_register_takes_its_version_off_again(
+def test_a_worker_that_was_killed_is_not_ready_until_it_is_back(
     node: Node, archives: TinyArchives
 ) -> None:
-    source = (Path(__file__).parents[1] / "tiny_engine" / "tiny_handler.py").read_text()
-    source = source.replace(
-        "        environment = self.config.environment\n",
-        "        environment = self.config.environment\n        await asyncio.sleep(60)\n",
-    ).replace("import contextlib\n", "import asyncio\nimport contextlib\n")
-    archive = archives.build("slow", handler=source)
-    import subprocess
-    import sys
-
-    running = subprocess.Popen(
-        [sys.executable, "-m", "tslc", "register", str(archive)],
-        env={**os.environ, "TSLC_HOME": str(node.cli.home)},
-        stderr=subprocess.PIPE,
-    )
-    assert eventually(lambda: "1.0.0" in versions(node, "slow"), 30)
-    running.send_signal(signal.SIGINT)
-    running.communicate(timeout=30)
-    assert running.returncode == 130
-    assert versions(node, "slow") == {}
+    node.cli.ok("register", archives.build("mortal"))
+    pids = node.versions("mortal")["1.0.0"]["pids"]
+    assert isinstance(pids, list)
+    os.kill(pids[0], signal.SIGKILL)
+    told = node.versions("mortal")["1.0.0"]
+    assert (told["ready"], told["reason"]) == (False, "1 worker without a door")
+    assert node.cli("default", "mortal", "1.0.0").code == 3
+    assert node.cli("chat", "mortal", "hi").code == 5
+    assert eventually(lambda: node.versions("mortal")["1.0.0"]["ready"] is True, 20)
+    node.cli.ok("unregister", "mortal", "1.0.0")

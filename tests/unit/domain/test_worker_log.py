@@ -77,12 +77,17 @@ def test_a_missing_import_is_named_not_the_default_handler_torchserve_tries_next
 def test_the_engines_error_is_found_among_the_lines_of_its_parent() -> None:
     prefix = "(EngineCore pid=7) ERROR 01-31 12:00:00 [core.py:1] "
     engine = log(*(prefix + line for line in ENGINE), stream="stderr")
+    engine += log(
+        prefix + "Traceback (most recent call last):",
+        prefix + "RuntimeError: Worker failed with error 'the KV cache is larger'",
+        stream="stderr",
+    )
     parent = log(
         "Traceback (most recent call last):",
         '  File "/v/lib/python3.11/site-packages/vllm/v1/utils.py", line 9, in wait',
         "RuntimeError: Engine core initialization failed. See root cause above.",
     )
-    mixed = [line for pair in zip(engine, [*parent, parent[-1]], strict=True) for line in pair]
+    mixed = [line for pair in zip(engine, parent * 2, strict=True) for line in pair]
     assert error_of(mixed) == (
         "ValueError: the KV cache is larger than the memory\n"
         "    at vllm/v1/core.py:7 in run: check()"

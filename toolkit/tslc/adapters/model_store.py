@@ -19,11 +19,6 @@ def find_archives(model: str, version: str, folders: Iterable[Path]) -> tuple[Pa
     return tuple(folder / name for folder in folders for name in names if (folder / name).exists())
 
 
-def holds(path: Path, folder: Path) -> bool:
-    """Whether `path` lies directly in `folder`, whatever links lead there."""
-    return path.parent.resolve() == folder.resolve()
-
-
 def find_weights(hex_digest: str, places: Iterable[Path]) -> Path | None:
     """The first of the folders `<place>/<hex>` that exists, links resolved."""
     for place in places:
@@ -33,17 +28,28 @@ def find_weights(hex_digest: str, places: Iterable[Path]) -> Path | None:
     return None
 
 
-def place(archive: Path, model_store: Path) -> Path:
+def file_name(archive: Path, model: str, version: str) -> str:
+    """What an archive is called in the model store, whatever it was called before.
+
+    TorchServe unpacks by the end of the name.
+    """
+    if archive.is_dir():
+        return archive_name(model, version, ArchiveFormat.NO_ARCHIVE)
+    packed = ArchiveFormat.TGZ if archive.suffix in (".gz", ".tgz") else ArchiveFormat.MAR
+    return archive_name(model, version, packed)
+
+
+def place(archive: Path, model_store: Path, name: str) -> Path:
     """Put an archive into the model store, replacing what has its name: a hard link, or a copy.
 
     An archive that lies there already is left as it is.
     """
-    target = model_store / archive.name
-    if holds(archive, model_store):
+    target = model_store / name
+    if archive.resolve() == target.resolve():
         return target
     try:
         with tempfile.TemporaryDirectory(dir=model_store, prefix=".place.") as scratch:
-            part = Path(scratch, archive.name)
+            part = Path(scratch, name)
             if archive.is_dir():
                 shutil.copytree(archive, part, copy_function=_link)
             else:

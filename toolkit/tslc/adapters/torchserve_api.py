@@ -31,9 +31,12 @@ class TorchServeApi:
     """A client of one node's TorchServe. Every call raises RemoteFailed or NotRunning."""
 
     def __init__(
-        self, ports: Ports, key_file: Path, node: str, *, key_seconds: float = 2.0
+        self, ports: Ports, key_file: Path | None, node: str, *, key_seconds: float = 2.0
     ) -> None:
-        """`key_seconds`: how long to wait for a key file that is being written."""
+        """`key_seconds`: how long to wait for a key file that is being written.
+
+        Without a key file nothing is sent: the node asks for no keys.
+        """
         self._bases = {
             KeyKind.MANAGEMENT: f"http://127.0.0.1:{ports.management}",
             KeyKind.INFERENCE: f"http://127.0.0.1:{ports.inference}",
@@ -132,7 +135,6 @@ class TorchServeApi:
         """A streamed answer through TorchServe: status and lines. An error's body is one line."""
         url = f"/predictions{_version_path(model, version).removeprefix('/models')}{path}"
         with self._bridge_errors():
-            self._key(KeyKind.INFERENCE)
             reply = self._open(KeyKind.INFERENCE, url, body, seconds)
             if _is_unauthorized(reply):
                 self._renew(KeyKind.INFERENCE)
@@ -189,7 +191,7 @@ class TorchServeApi:
         return reply
 
     def _head(self, kind: KeyKind) -> dict[str, str]:
-        return {"Authorization": f"Bearer {self._key(kind)}"}
+        return {"Authorization": f"Bearer {self._key(kind)}"} if self._key_file else {}
 
     def _key(self, kind: KeyKind) -> str:
         key = self._keys().of(kind)
@@ -211,7 +213,7 @@ class TorchServeApi:
     def _keys(self) -> Keys:
         for _ in Deadline(self._key_seconds).rounds(0.05):
             with contextlib.suppress(OSError):
-                if keys := Keys.parse(self._key_file.read_text("utf-8")):
+                if self._key_file and (keys := Keys.parse(self._key_file.read_text("utf-8"))):
                     return keys
         raise RemoteFailed(
             f"{self._subject} left no keys in {self._key_file}", hint="tslc down && tslc up"

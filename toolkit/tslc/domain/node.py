@@ -52,6 +52,7 @@ class NodeSettings(_Value):
     `token_minutes`: how long TorchServe's inference and management keys are good for. They lie in
     a file only its owner can read, beside the key that renews them, so a short life guards little,
     and a program that talks to the bridge has to read the file again when it is over: hence a week.
+    `token_auth` False: TorchServe asks for no key, and writes none.
     """
 
     name: str = DEFAULT_NODE
@@ -59,6 +60,7 @@ class NodeSettings(_Value):
     heap: str = "512m"
     token_minutes: float = 10_080.0
     install_requirements: bool = False
+    token_auth: bool = True
 
 
 class NodeState(_Value):

@@ -44,7 +44,7 @@ def render_config(settings: NodeSettings, paths: NodePaths) -> str:
         "grpc_management_address": "127.0.0.1",
         "grpc_management_port": ports.grpc_management,
         "enable_envvars_config": False,
-        "disable_token_authorization": False,
+        "disable_token_authorization": not settings.token_auth,
         "token_expiration_min": f"{settings.token_minutes:g}",
         # Without it TorchServe refuses to register and unregister models at all.
         "enable_model_api": True,

@@ -24,6 +24,7 @@ _WRAPPERS = (
     re.compile(r"RuntimeError: \d{3} - "),
     re.compile(r"ModuleNotFoundError: No module named 'ts\.torch_handler\."),
     re.compile(r"RuntimeError: Engine core initialization failed"),
+    re.compile(r"RuntimeError: Worker failed with error "),
 )
 _HIDDEN = re.compile(
     r"/ts/(model_loader|model_service_worker|async_service|service)\.py$"

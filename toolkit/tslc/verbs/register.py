@@ -102,8 +102,7 @@ class _Registration:
 
     def carry_out(self) -> Registered:
         plan, store = self.plan, self.node.paths.model_store
-        stood_there = model_store.holds(plan.archive.path, store)
-        target = model_store.place(plan.archive.path, store)
+        target = model_store.place(plan.archive.path, store, plan.file_name)
         if plan.weights and (weights := plan.archive.manifest.weights):
             model_store.place_weights(plan.weights, self.node.paths.weights, weights.hex)
         kept = False
@@ -117,7 +116,7 @@ class _Registration:
         finally:
             # Also when it is interrupted: a version that was not proven does not stay.
             if not kept:
-                self._undo(None if stood_there else target)
+                self._undo(None if plan.in_store else target)
         default = self.node.api.default_version(plan.model) == plan.version
         return Registered(
             plan.model, plan.version, default, seconds=self.waited.spent, prompts=results

@@ -13,11 +13,12 @@ from tslc.adapters.archive_file import VerifiedArchive, open_archive
 from tslc.adapters.digest_cache import DigestCache, cache_folder
 from tslc.adapters.hashing import hash_files
 from tslc.adapters.source_files import weights_files
+from tslc.domain.archive_name import model_name_problem, version_problem
 from tslc.domain.golden import GoldenPrompt, parse_golden
 from tslc.domain.loading import LoadPlan, load_plan, served_name
 from tslc.domain.manifest import Weights
 from tslc.domain.node import NodePaths, NodeSettings, check_socket_room, longest_door
-from tslc.errors import BadInput, Refused
+from tslc.errors import BadFile, BadInput, Mistake, Refused
 
 Report = Callable[[str], None]
 
@@ -34,9 +35,14 @@ class Request:
 
 @dataclass(frozen=True)
 class RegisterPlan:
-    """A verified archive, its weights (None for an archive without), and how it is to load."""
+    """A verified archive, its weights (None for an archive without), and how it is to load.
+
+    `file_name`: its name in the model store; `in_store`: it lies there already.
+    """
 
     archive: VerifiedArchive
+    file_name: str
+    in_store: bool
     weights: Path | None
     load: LoadPlan
     prompts: tuple[GoldenPrompt, ...]
@@ -54,8 +60,9 @@ class RegisterPlan:
         weights = self.archive.manifest.weights
         link = [f"link weights {weights.hex[:12]} to {self.weights}"] if weights else []
         workers = f"{self.load.workers} worker{'s' if self.load.workers > 1 else ''}"
+        put = [] if self.in_store else [f"put {self.archive.path} into {paths.model_store}"]
         return (
-            f"put {self.archive.path} into {paths.model_store}",
+            *put,
             *link,
             f"register {self.model} {self.version} with TorchServe, {workers}",
             f"wait up to {self.load.deadline:.0f} s until it is ready",
@@ -80,6 +87,7 @@ def plan_register(
     report(f"verifying {path.name}")
     archive = open_archive(path)
     manifest = archive.manifest
+    _check_names(request, archive)
     if "requirements.txt" in manifest.files and not settings.install_requirements:
         raise Refused(
             f"{manifest.model} {manifest.version} has requirements, and node '{settings.name}' "
@@ -88,9 +96,12 @@ def plan_register(
             "--install-requirements",
         )
     check_socket_room(paths, longest_door(manifest.model, manifest.version))
-    config = _mapping(yaml.safe_load(archive.model_config))
+    config = _read_config(archive)
+    name = model_store.file_name(path, manifest.model, manifest.version)
     return RegisterPlan(
         archive=archive,
+        file_name=name,
+        in_store=path.resolve() == (paths.model_store / name).resolve(),
         weights=_weights(paths, path, manifest.weights, request.dist, env, report),
         load=load_plan(config),
         prompts=parse_golden(archive.golden, f"{path}: {manifest.golden}"),
@@ -100,6 +111,11 @@ def plan_register(
 
 def _find(paths: NodePaths, request: Request) -> Path:
     model, version = request.model or "", request.version or ""
+    if problem := model_name_problem(model) or version_problem(version):
+        raise BadInput(
+            f"'{model} {version}' can't be a model and its version: {problem}",
+            hint="tslc register MODEL VERSION",
+        )
     found = model_store.find_archives(model, version, (paths.model_store, request.dist))
     if not found:
         raise BadInput(
@@ -113,6 +129,15 @@ def _find(paths: NodePaths, request: Request) -> Path:
             hint=f"tslc register {found[-1]}",
         )
     return found[0]
+
+
+def _check_names(request: Request, archive: VerifiedArchive) -> None:
+    """A renamed archive is not what its file's name says."""
+    holds = (archive.manifest.model, archive.manifest.version)
+    if request.file is None and holds != (request.model, request.version):
+        raise BadInput(
+            f"{archive.path} holds {holds[0]} {holds[1]}", hint=f"tslc register {archive.path}"
+        )
 
 
 def _weights(
@@ -154,5 +179,10 @@ def _weights(
     return folder
 
 
-def _mapping(value: object) -> Mapping[str, object]:
-    return value if isinstance(value, dict) else {}
+def _read_config(archive: VerifiedArchive) -> Mapping[str, object]:
+    try:
+        config = yaml.safe_load(archive.model_config)
+    except yaml.YAMLError as error:
+        problem = Mistake("model-config.yaml", f"not YAML: {error}", "build the archive again")
+        raise BadFile(str(archive.path), [problem]) from None
+    return config if isinstance(config, dict) else {}

@@ -30,7 +30,8 @@ def open_node(home: Path, name: str) -> RunningNode:
     if state is None or state.pid is None or not is_running(state.pid, state.created):
         named = "" if name == "default" else f" --name {name}"
         raise NotRunning(f"node '{name}' is not running", hint=f"tslc up{named}")
-    api = TorchServeApi(state.settings.ports, paths.key_file, name)
+    key_file = paths.key_file if state.settings.token_auth else None
+    api = TorchServeApi(state.settings.ports, key_file, name)
     return RunningNode(paths, state.settings, state.pid, state.started or "", api)
 
 

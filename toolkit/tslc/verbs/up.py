@@ -36,6 +36,7 @@ class Wish:
     heap: str | None = None
     token_minutes: float | None = None
     install_requirements: bool = False
+    token_auth: bool = True
 
     def settings(self) -> NodeSettings:
         """The settings of a new node; ports that were not named are free ones if so wished."""
@@ -62,6 +63,7 @@ class Wish:
             "heap": self.heap,
             "token_minutes": self.token_minutes,
             "install_requirements": self.install_requirements or None,
+            "token_auth": None if self.token_auth else False,
         }
         return {name: value for name, value in said.items() if value is not None}
 
@@ -198,7 +200,8 @@ def _wait(
     paths: NodePaths, settings: NodeSettings, server: Server, report: Callable[[str], None]
 ) -> None:
     """It is up when it takes the keys it wrote: another server on its port would not."""
-    api = TorchServeApi(settings.ports, paths.key_file, settings.name, key_seconds=0.0)
+    key_file = paths.key_file if settings.token_auth else None
+    api = TorchServeApi(settings.ports, key_file, settings.name, key_seconds=0.0)
     deadline = Deadline(START_SECONDS)
     for left in deadline.rounds(0.1):
         report(f"starting TorchServe: {deadline.spent:.0f} s")
