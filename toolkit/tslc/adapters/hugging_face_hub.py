@@ -13,8 +13,8 @@ _OTHER_FORMATS = (
 )
 
 
-def download_weights(repo: str, revision: str) -> Path:
-    """The folder of a snapshot, fetched unless it is in the hub's cache already.
+def download_weights(repo: str, revision: str, cache: Path | None = None) -> Path:
+    """The folder of a snapshot, fetched unless it is in the hub's cache (or `cache`) already.
 
     Raises BadInput when huggingface_hub is not installed or the repository or revision is unknown,
     RemoteFailed when the hub can't be reached or denies access.
@@ -36,7 +36,9 @@ def download_weights(repo: str, revision: str) -> Path:
         ) from None
     name = f"hf:{repo}@{revision}"
     try:
-        folder = snapshot_download(repo, revision=revision, ignore_patterns=list(_OTHER_FORMATS))
+        folder = snapshot_download(
+            repo, revision=revision, cache_dir=cache, ignore_patterns=list(_OTHER_FORMATS)
+        )
     except GatedRepoError:
         hint = "ask for access on the model's page, then `hf auth login`"
         raise RemoteFailed(f"{name}: the hub denies access", hint=hint) from None
