@@ -5,7 +5,7 @@ Run as a process of its own, so that the client's work is not the server's:
     python -m benchmarks.load --url URL [--uds PATH] --model M --clients N --requests R --tokens T
 
 It prints one JSON object: `tokens_per_second` over the whole run (all tokens, from the first
-request to the last byte) and `ttft_ms`, the median time from request to first token.
+request to the last byte) and `ttft_ms`, the time to the first token, of each request.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import statistics
 import time
 from dataclasses import dataclass, field
 
@@ -47,7 +46,7 @@ async def one(session: aiohttp.ClientSession, url: str, body: bytes, tally: Tall
     tally.first.append(first)
 
 
-async def run(args: argparse.Namespace) -> dict[str, float]:
+async def run(args: argparse.Namespace) -> dict[str, float | list[float]]:
     connector: aiohttp.BaseConnector = (
         aiohttp.UnixConnector(args.uds, limit=0) if args.uds else aiohttp.TCPConnector(limit=0)
     )
@@ -77,7 +76,7 @@ async def run(args: argparse.Namespace) -> dict[str, float]:
         seconds = time.perf_counter() - started
     return {
         "tokens_per_second": tally.tokens / seconds,
-        "ttft_ms": statistics.median(tally.first) * 1000,
+        "ttft_ms": [seconds * 1000 for seconds in tally.first],
     }
 
 
