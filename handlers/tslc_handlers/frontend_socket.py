@@ -108,14 +108,18 @@ def mend(context: Any, loop: asyncio.AbstractEventLoop) -> None:
     ts.async_service.AsyncService.run = run_and_end
     # A line on stdout for every request is a write, a parse and a log event in the frontend.
     ts.async_service.print = lambda *_: None
-    context.__deepcopy__ = lambda _memo: _request_copy(context)
+    give_own_contexts(context)
     logging.getLogger().setLevel(logging.WARNING)
     for name in ("ts.metrics", "tslc_handlers"):
         logging.getLogger(name).setLevel(logging.INFO)
 
 
-def _request_copy(context: Any) -> Any:
-    """A context of one request's own: what is per request is new, the rest is shared."""
-    own = copy.copy(context)
-    own.metrics = copy.copy(context.metrics)
-    return own
+def give_own_contexts(context: Any) -> None:
+    """Make `copy.deepcopy(context)` give a request what is its own, and share the rest."""
+
+    def own(_memo: Any) -> Any:
+        copied = copy.copy(context)
+        copied.metrics = copy.copy(context.metrics)
+        return copied
+
+    context.__deepcopy__ = own
