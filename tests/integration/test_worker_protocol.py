@@ -178,6 +178,14 @@ def test_an_error_is_one_whole_message_without_the_stream_header_and_an_empty_en
         assert (end.headers["ts_stream_next"], end.body) == ("false", b"")
 
 
+def test_an_engine_that_fails_in_mid_stream_ends_that_stream_and_nothing_else(frontend):
+    frontend.ask("1", "v1/completions", ask(stream=True, tiny={"crash_after": 1}))
+    first, end = frontend.answer(), frontend.answer()
+    assert (first.code, end.code) == (200, 200), "any other code goes to every request in flight"
+    assert b'"a "' in first.body
+    assert (end.headers["ts_stream_next"], end.body) == ("false", b"")
+
+
 def test_a_frontend_that_does_not_read_holds_nobody_up(frontend):
     frontend.ask("1", "v1/completions", ask(prompt="lighthouse" * 200, max_tokens=4096))
     with frontend.door() as door:

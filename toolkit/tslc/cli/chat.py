@@ -30,7 +30,13 @@ class Heard:
 @click.argument("model", metavar="MODEL[@VERSION]")
 @click.argument("prompt")
 @click.option("--system", help="A system message to put before the prompt.")
-@click.option("--max-tokens", type=click.IntRange(min=1), help="The longest answer, in tokens.")
+@click.option(
+    "--max-tokens",
+    type=click.IntRange(min=1),
+    default=512,
+    show_default=True,
+    help="The longest answer, in tokens.",
+)
 @click.option("--temperature", type=click.FloatRange(min=0), help="0 for the likeliest answer.")
 @click.option("--bridge", is_flag=True, help="Through TorchServe, not the worker's own door.")
 @click.option("--no-stream", is_flag=True, help="Ask for the answer in one piece.")
@@ -40,7 +46,7 @@ def command(
     model: str,
     prompt: str,
     system: str | None,
-    max_tokens: int | None,
+    max_tokens: int,
     temperature: float | None,
     bridge: bool,
     no_stream: bool,
