@@ -135,11 +135,16 @@ class _Inner:
     def __init__(self, app: ASGIApp, scope: Scope, receive: Receive) -> None:
         self._queue: asyncio.Queue[bytes | None] = asyncio.Queue()  # one answer bounds it
         self._head: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
+        self._complete = False
         self._task = asyncio.create_task(self._run(app, scope, receive))
 
     async def _run(self, app: ASGIApp, scope: Scope, receive: Receive) -> None:
         try:
             await app(scope, receive, self._take)
+        except Exception:
+            if not self._complete:
+                raise
+            logger.exception("%s failed", scope["path"])  # and its 500 is worded already
         finally:
             if not self._head.done():
                 self._head.cancel()
@@ -148,7 +153,9 @@ class _Inner:
     async def _take(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self._head.set_result(message)
-        elif message.get("body"):
+            return
+        self._complete = not message.get("more_body", False)
+        if message.get("body"):
             self._queue.put_nowait(message["body"])
 
     async def _chunks(self) -> AsyncIterator[bytes]:

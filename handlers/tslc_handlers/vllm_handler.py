@@ -109,10 +109,12 @@ class VLLMHandler(BaseHandler):
         except BodyTooLargeError as error:
             await send_error(send, 413, str(error))
         except Exception:
-            if exchange.status is not None:
+            if exchange.status is not None and not exchange.complete:
                 raise  # the head is out: all that is left is to break the connection
             logger.exception("%s failed", scope["path"])
-            await send_error(send, 500, "internal error")
+            # vLLM's application words its 500 and then raises: nothing is to be broken or added.
+            if not exchange.complete:
+                await send_error(send, 500, "internal error")
         finally:
             exchange.end()
 

@@ -28,8 +28,8 @@ class State:
     dead: bool = False
 
 
-def refusal(status: int, message: str) -> JSONResponse:
-    error = {"message": message, "type": "BadRequestError", "param": None, "code": status}
+def refusal(status: int, message: str, kind: str = "BadRequestError") -> JSONResponse:
+    error = {"message": message, "type": kind, "param": None, "code": status}
     return JSONResponse({"error": error}, status)
 
 
@@ -54,8 +54,12 @@ class TinyApp:
                 Route("/version", lambda _: JSONResponse({"version": "tiny"})),
                 Route("/tokenize", self.tokenize, methods=post),
                 Route("/state", lambda _: JSONResponse(vars(self.state))),
-            ]
+            ],
+            exception_handlers={Exception: self.failed},
         )
+
+    async def failed(self, request: Request, error: Exception) -> Response:
+        return refusal(500, str(error), "InternalServerError")
 
     async def models(self, request: Request) -> Response:
         return JSONResponse({"object": "list", "data": [{"id": "tiny", "object": "model"}]})
@@ -85,7 +89,9 @@ class TinyApp:
         self.state.generating += 1
         self.state.tokens_in += 1
         try:
-            for word in words(body):
+            for number, word in enumerate(words(body)):
+                if number == body.get("tiny", {}).get("crash_after"):
+                    raise RuntimeError("the tiny engine was asked to fail in mid-answer")
                 if delay:
                     await asyncio.sleep(delay)
                 self.state.tokens_out += 1
