@@ -90,8 +90,8 @@ def command(ctx: click.Context, /, **said: Any) -> None:
         raise engine_refusal(said["engine"])
     flags: tuple[EngineFlag, ...] = ctx.meta[_FLAGS]
     plan = plan_run(_request(said, flags), os.environ)
-    for remark in plan.config.remarks:
-        say(f"warning: {remark}")
+    for warning in plan.warnings:
+        say(f"warning: {warning}")
     if said["dry_run"]:
         emit(_plan_json(plan), lambda: _plan_text(plan), as_json=said["as_json"])
         return
@@ -180,7 +180,7 @@ def _plan_json(plan: RunPlan) -> dict[str, Any]:
         "version": plan.version,
         "url": plan.url,
         "model_config": yaml.safe_load(plan.config.text),
-        "warnings": list(plan.config.remarks),
+        "warnings": list(plan.warnings),
     }
 
 

@@ -43,6 +43,7 @@ from tslc.verbs.run_source import (
 )
 
 STARTUP_SECONDS = 1200
+_LOOPBACK = (HOST, "localhost", "::1")
 
 
 class ServerKind(StrEnum):
@@ -103,6 +104,14 @@ class RunPlan:
     @property
     def torchserve(self) -> bool:
         return self.request.server is ServerKind.TORCHSERVE
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a person should know before it starts."""
+        if self.torchserve or self.host in _LOOPBACK:
+            return self.config.remarks
+        open_to = f"whoever reaches {self.host}:{self.port} may use the model: no key is asked for"
+        return (*self.config.remarks, open_to)
 
     def overrides(self) -> tuple[str, ...]:
         """The engine's arguments and the other settings, for a model config that is there."""
