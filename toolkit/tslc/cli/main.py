@@ -18,6 +18,7 @@ from tslc.errors import TslcError
 VERBS: dict[str, tuple[str, str]] = {
     "build": ("build", "Build a model archive from archives/<name>/archive.yaml."),
     "chat": ("chat", "Ask a served model something; the answer streams."),
+    "config": ("config", "Show the settings in force and where each comes from."),
     "default": ("default", "Make a version the one that answers when none is named."),
     "down": ("down", "Stop the local node and everything it started."),
     "lint": ("lint", "Check model configs and archive specs, and say how to mend them."),
