@@ -242,8 +242,11 @@ def test_a_store_is_written_as_it_is_read(rest: str) -> None:
 
 
 _KEYS = st.sampled_from(
-    "store url cache max_size path encryption type environments dev trusted_keys allow_unsigned "
-    "default_environment region secret_key".split()
+    [
+        *("store", "url", "region", "encryption", "type", "cache", "max_size", "path"),
+        *("environments", "dev", "trusted_keys", "allow_unsigned", "default_environment"),
+        "secret_key",
+    ]
 )
 _VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
