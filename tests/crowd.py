@@ -68,7 +68,7 @@ def text_of(answer: str, stream: bool) -> str:
         choices = json.loads(answer)["choices"]
         assert len(choices) == 1
     return "".join(
-        one["text"] if "text" in one else one.get("message", one.get("delta"))["content"] or ""
+        one["text"] if "text" in one else one.get("message", one.get("delta")).get("content") or ""
         for one in choices
     )
 

@@ -1,0 +1,97 @@
+"""What was started together ends together, with the real vLLM.
+
+The stand-in of tests/integration/test_lifetime.py has more ways to die; each here costs a load.
+These tests run last and in this order: every one ends what the next one starts again.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import httpx
+import psutil
+from tests.e2e.conftest import MODEL, VERSION, Quickstart
+
+LIMIT = 5.0
+LOAD_SECONDS = 240.0
+
+
+def family(worker: int) -> list[psutil.Process]:
+    """The worker with its reaper and vLLM's processes."""
+    process = psutil.Process(worker)
+    return [process, *process.children(recursive=True)]
+
+
+def engine_of(worker: int) -> psutil.Process:
+    (engine,) = [p for p in family(worker) if "EngineCore" in " ".join(p.cmdline())]
+    return engine
+
+
+def assert_gone(processes: list[psutil.Process], seconds: float = LIMIT) -> None:
+    _, alive = psutil.wait_procs(processes, timeout=seconds)
+    left = [p for p in alive if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+    assert left == []
+
+
+def worker_of(quickstart: Quickstart) -> int:
+    return int(quickstart.door().stem.split("@")[2])
+
+
+def answers_again(quickstart: Quickstart, dead: int) -> str:
+    """Wait for the worker TorchServe starts in the dead one's place; its answer, by both doors."""
+    end = time.monotonic() + LOAD_SECONDS
+    while not [d for d in quickstart.node.run_dir.glob("*.sock") if f"@{dead}." not in d.name]:
+        assert time.monotonic() < end, "no new worker"
+        time.sleep(0.1)
+    question = {"role": "user", "content": "What is the capital of France?"}
+    asked = {"messages": [question], "temperature": 0, "max_tokens": 24}
+    said = set()
+    for door in (quickstart.direct, quickstart.bridge):
+        with door() as client:
+            answer = client.post("/v1/chat/completions", json=asked)
+            assert answer.status_code == httpx.codes.OK, answer.text
+            said.add(answer.json()["choices"][0]["message"]["content"])
+    (text,) = said
+    return text
+
+
+def test_a_worker_ends_with_its_engine_and_comes_back(quickstart: Quickstart) -> None:
+    worker = worker_of(quickstart)
+    everything = family(worker)
+    engine_of(worker).kill()
+    assert_gone(everything)
+    assert "Paris" in answers_again(quickstart, worker)
+
+
+def test_vllm_ends_with_its_worker_and_comes_back(quickstart: Quickstart) -> None:
+    worker = worker_of(quickstart)
+    everything = family(worker)
+    assert len(everything) >= 4
+    os.kill(worker, signal.SIGKILL)
+    assert_gone(everything)
+    assert "Paris" in answers_again(quickstart, worker)
+
+
+def test_vllm_ends_when_its_version_is_unregistered(quickstart: Quickstart) -> None:
+    everything = family(worker_of(quickstart))
+    quickstart.node.cli.ok("unregister", MODEL, VERSION)
+    assert_gone(everything)
+
+
+def test_vllm_ends_when_torchserve_is_killed(quickstart: Quickstart) -> None:
+    quickstart.node.cli.ok("register", quickstart.archive)
+    everything = family(worker_of(quickstart))
+    os.kill(quickstart.node.pid, signal.SIGKILL)
+    assert_gone(everything)
+
+
+def test_vllm_ends_with_the_node(quickstart: Quickstart) -> None:
+    cli = quickstart.node.cli
+    cli.ok("up", "--free-ports")
+    cli.ok("register", quickstart.archive)
+    everything = family(worker_of(quickstart))
+    cli.ok("down")
+    assert_gone(everything)
+    assert quickstart.node.processes() == []
