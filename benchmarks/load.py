@@ -6,6 +6,10 @@ Run as a process of its own, so that the client's work is not the server's:
 
 It prints one JSON object: `tokens_per_second` over the whole run (all tokens, from the first
 request to the last byte) and `ttft_ms`, the time to the first token, of each request.
+
+Clients ask for different numbers of tokens (T on average), so that after their first requests,
+which all come at once, they are no longer in step; with several clients only the later requests'
+times count. A crowd in step measures how long 32 prompts take to read, not what a way costs.
 """
 
 from __future__ import annotations
@@ -28,7 +32,8 @@ class Tally:
     tokens: int = 0
 
 
-async def one(session: aiohttp.ClientSession, url: str, body: bytes, tally: Tally) -> None:
+async def one(session: aiohttp.ClientSession, url: str, body: bytes, tally: Tally) -> float:
+    """One streamed answer: its tokens are counted, its time to first token (s) returned."""
     started = time.perf_counter()
     first = None
     buffer = b""
@@ -43,7 +48,7 @@ async def one(session: aiohttp.ClientSession, url: str, body: bytes, tally: Tall
     if b"data: [DONE]" not in buffer or first is None:
         raise RuntimeError(f"broken stream: {buffer[-200:]!r}")
     tally.tokens += events
-    tally.first.append(first)
+    return first
 
 
 async def run(args: argparse.Namespace) -> dict[str, float | list[float]]:
@@ -60,16 +65,20 @@ async def run(args: argparse.Namespace) -> dict[str, float | list[float]]:
     ) as session:
 
         async def client(number: int) -> None:
+            spread = (number * 7 + 3) % 17 - 8 if args.clients > 1 else 0
+            tokens = args.tokens + spread * args.tokens // 32
             for turn in range(args.requests):
                 body = {
                     "model": args.model,
                     "prompt": f"{number}.{turn} {PROMPT}",
-                    "max_tokens": args.tokens,
+                    "max_tokens": tokens,
                     "ignore_eos": True,
                     "temperature": 0,
                     "stream": True,
                 }
-                await one(session, args.url, json.dumps(body).encode(), tally)
+                first = await one(session, args.url, json.dumps(body).encode(), tally)
+                if turn or args.clients == 1:
+                    tally.first.append(first)
 
         started = time.perf_counter()
         await asyncio.gather(*(client(number) for number in range(args.clients)))

@@ -32,7 +32,7 @@ CONFIG = ROOT / "model_configs" / "smollm2-135m-cpu.yaml"
 MODEL = os.environ["TSLC_DEMO_MODEL"]
 ROUNDS = int(os.environ.get("ROUNDS", "6"))
 # clients -> requests a client makes in a round
-SHAPES = {1: 4, 8: 2, 32: 2}
+SHAPES = {1: 4, 8: 4, 32: 4}
 
 
 @dataclass
