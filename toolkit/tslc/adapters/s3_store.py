@@ -1,0 +1,246 @@
+"""Objects in an S3 bucket, below a prefix: whole small ones, streams of big ones, conditions.
+
+Decides nothing about versions. Every error of boto3 is translated (s3_errors); requests that can
+succeed when repeated are, here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import boto3
+from botocore.config import Config
+
+from tslc.adapters.s3_errors import AlreadyThere, BrokenOff, Missing, Request, translated
+from tslc.domain.settings import Encryption, EncryptionType
+from tslc.errors import RemoteFailed
+
+CONNECTIONS = 32
+CHUNK = 1024 * 1024
+ATTEMPTS = 6
+_BODY_ATTEMPTS = 5
+_CONDITION_ATTEMPTS = 5
+_DELETE_AT_ONCE = 1000
+_UNENCRYPTED = Encryption()
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """Of the embedded store only; all others come through boto3's own chain."""
+
+    access_key: str
+    secret_key: str = field(repr=False)
+
+
+@dataclass(frozen=True)
+class StoreAddress:
+    """Where the store is and how to reach it. `prefix` without `/` at its ends."""
+
+    bucket: str
+    prefix: str = ""
+    endpoint_url: str | None = None
+    region: str | None = None
+    encryption: Encryption = _UNENCRYPTED
+    credentials: Credentials | None = None
+
+    def __str__(self) -> str:
+        return f"s3://{self.bucket}/{self.prefix}".rstrip("/")
+
+
+@dataclass(frozen=True)
+class StoredObject:
+    """`key` is below the store's prefix; `size` in bytes; `modified` by the server's clock."""
+
+    key: str
+    size: int
+    modified: datetime
+
+
+class S3Store:
+    """Usable from many threads. Every method raises TslcErrors only."""
+
+    def __init__(self, address: StoreAddress) -> None:
+        self.address = address
+        self.server = address.endpoint_url or "S3"
+        with translated(Request("", str(address), self.server)):
+            self.client = _client(address)
+            self.server = str(self.client.meta.endpoint_url)
+
+    def request(self, action: str, key: str) -> Request:
+        return Request(action, f"s3://{self.address.bucket}/{self.full(key)}", self.server)
+
+    def full(self, key: str) -> str:
+        """The key in the bucket."""
+        return f"{self.address.prefix}/{key}" if self.address.prefix else key
+
+    def get(self, key: str, most: int) -> bytes | None:
+        """An object's bytes, None when there is none; raises RemoteFailed beyond `most` bytes."""
+        for left in reversed(range(_BODY_ATTEMPTS)):
+            try:
+                with translated(self.request("s3:GetObject", key)):
+                    found = self.client.get_object(Bucket=self.address.bucket, Key=self.full(key))
+                    if found["ContentLength"] > most:
+                        raise RemoteFailed(f"{key} in {self.address} is over {most} bytes")
+                    return bytes(found["Body"].read())
+            except Missing:
+                return None
+            except BrokenOff:
+                if not left:
+                    raise
+        return None
+
+    def put(self, key: str, content: bytes, digest: bytes, *, if_absent: bool) -> None:
+        """Write a small object whole; `digest` is its SHA-256, which the server checks.
+
+        `if_absent`: raises AlreadyThere when the key is taken, whoever took it, even ourselves in
+        a request whose answer was lost.
+        """
+        condition = {"IfNoneMatch": "*"} if if_absent else {}
+        for left in reversed(range(_CONDITION_ATTEMPTS)):
+            try:
+                with translated(self.request("s3:PutObject", key)):
+                    self.client.put_object(
+                        Bucket=self.address.bucket,
+                        Key=self.full(key),
+                        Body=content,
+                        ChecksumSHA256=base64.b64encode(digest).decode("ascii"),
+                        **condition,
+                        **self.encryption_arguments,
+                    )
+                return
+            except AlreadyThere as error:
+                # AWS says "conflict" when another conditional write is under way: it may yet fail.
+                if not left or "Conflict" not in str(error.__cause__):
+                    raise
+
+    def stat(self, key: str) -> StoredObject | None:
+        try:
+            with translated(self.request("s3:GetObject", key)):
+                found = self.client.head_object(Bucket=self.address.bucket, Key=self.full(key))
+                return StoredObject(key, found["ContentLength"], found["LastModified"])
+        except Missing:
+            return None
+
+    def stream(self, key: str, start: int, end: int) -> Iterator[bytes]:
+        """The bytes from `start` up to `end`, in chunks; taken up again where it broke off.
+
+        Raises Missing, and Short when the object ends before `end`.
+        """
+        tries = _BODY_ATTEMPTS
+        while start < end:
+            try:
+                for chunk in self._stream_once(key, start, end):
+                    start += len(chunk)
+                    tries = _BODY_ATTEMPTS
+                    yield chunk
+                if start < end:
+                    raise Short(f"{key} in {self.address} ends after {start} bytes")
+            except BrokenOff:
+                tries -= 1
+                if not tries:
+                    raise
+
+    def _stream_once(self, key: str, start: int, end: int) -> Iterator[bytes]:
+        request = self.request("s3:GetObject", key)
+        with translated(request):
+            wanted = {"Bucket": self.address.bucket, "Key": self.full(key)}
+            try:
+                found = self.client.get_object(**wanted, Range=f"bytes={start}-{end - 1}")
+            except self.client.exceptions.ClientError as error:
+                if error.response.get("Error", {}).get("Code") in ("InvalidRange", "416"):
+                    raise Short(f"{key} in {self.address} ends before byte {start}") from None
+                raise
+            body, left = found["Body"], end - start
+        try:
+            while left:
+                with translated(request):
+                    chunk = body.read(min(CHUNK, left))
+                if not chunk:
+                    return
+                left -= len(chunk)
+                yield chunk
+        finally:
+            if left:
+                body.close()
+
+    def list(self, prefix: str) -> Iterator[StoredObject]:
+        """Everything below a prefix, by key."""
+        pages = self.client.get_paginator("list_objects_v2")
+        with translated(self.request("s3:ListBucket", prefix)):
+            for page in pages.paginate(Bucket=self.address.bucket, Prefix=self.full(prefix)):
+                for one in page.get("Contents", ()):
+                    yield StoredObject(self._short(one["Key"]), one["Size"], one["LastModified"])
+
+    def delete(self, keys: Iterable[str]) -> None:
+        names = list(keys)
+        for first in range(0, len(names), _DELETE_AT_ONCE):
+            some = names[first : first + _DELETE_AT_ONCE]
+            request = self.request("s3:DeleteObject", some[0])
+            with translated(request):
+                answer = self.client.delete_objects(
+                    Bucket=self.address.bucket,
+                    Delete={"Objects": [{"Key": self.full(key)} for key in some], "Quiet": True},
+                )
+            for error in answer.get("Errors", ()):
+                said = f"{error.get('Code')}: {error.get('Key')}"
+                raise RemoteFailed(f"{request.action} failed: {said}")
+
+    def unfinished_uploads(self, prefix: str) -> Iterator[tuple[str, str, datetime]]:
+        """Key, id and start of every upload in parts that was begun and not finished."""
+        pages = self.client.get_paginator("list_multipart_uploads")
+        with translated(self.request("s3:ListBucketMultipartUploads", prefix)):
+            for page in pages.paginate(Bucket=self.address.bucket, Prefix=self.full(prefix)):
+                for one in page.get("Uploads", ()):
+                    yield self._short(one["Key"]), one["UploadId"], one["Initiated"]
+
+    def abort_upload(self, key: str, upload: str) -> None:
+        try:
+            with translated(self.request("s3:AbortMultipartUpload", key)):
+                self.client.abort_multipart_upload(
+                    Bucket=self.address.bucket, Key=self.full(key), UploadId=upload
+                )
+        except RemoteFailed as error:
+            if "NoSuchUpload" not in error.message:
+                raise
+
+    @property
+    def encryption_arguments(self) -> dict[str, str]:
+        encryption = self.address.encryption
+        match encryption.type:
+            case EncryptionType.NONE:
+                return {}
+            case EncryptionType.SSE_S3:
+                return {"ServerSideEncryption": "AES256"}
+            case EncryptionType.SSE_KMS:
+                key = {"SSEKMSKeyId": encryption.key_id} if encryption.key_id else {}
+                return {"ServerSideEncryption": "aws:kms", **key}
+
+    def _short(self, key: str) -> str:
+        return key.removeprefix(self.full(""))
+
+
+class Short(RemoteFailed):
+    """An object has fewer bytes than it should."""
+
+
+def _client(address: StoreAddress) -> Any:
+    credentials = address.credentials
+    session = boto3.Session(
+        aws_access_key_id=credentials and credentials.access_key,
+        aws_secret_access_key=credentials and credentials.secret_key,
+        region_name=address.region or (credentials and "us-east-1"),
+    )
+    config = Config(
+        connect_timeout=5,
+        read_timeout=30,
+        retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
+        max_pool_connections=CONNECTIONS,
+        tcp_keepalive=True,
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+    )
+    return session.client("s3", endpoint_url=address.endpoint_url, config=config)
