@@ -18,7 +18,7 @@ import jvm
 
 HEAP_NOISE, HEAP_A_REQUEST = 300_000, 32
 FILES_NOISE = 8
-RESIDENT_NOISE, RESIDENT_A_REQUEST = 8_000_000, 64
+RESIDENT_NOISE, RESIDENT_A_REQUEST = 5_000_000, 64
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,8 @@ class Footprint:
         Kept for each request, even a bare dictionary entry would be more than HEAP_A_REQUEST. The
         allocator of the worker's Python gives little back and its peaks differ from run to run,
         so there a leak can only be seen beyond RESIDENT_NOISE. The engine's processes are not
-        judged: vLLM's keep kernels for every size of batch and grammars for every schema they have
-        met, up to limits of their own that a short run does not reach.
+        judged: vLLM's keep every grammar they compiled (up to 512 MB), and level off only after
+        minutes even without, as ever fewer sizes of batch are new to them.
         """
         assert self.files < FILES_NOISE, str(self)
         assert self.heap < HEAP_NOISE + requests * HEAP_A_REQUEST, str(self)
