@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
+import uuid
 import zipfile
 from pathlib import Path
 
@@ -256,14 +258,25 @@ def test_a_folder_that_can_not_be_written_to_is_bad_input(workshop):
     assert "can't write to dist" in done.stderr
 
 
-def test_other_folders_named_like_the_model_are_left_alone(workshop, tmp_path, monkeypatch):
-    """torch-model-archiver by itself deletes <temporary folder>/<model> first."""
+@pytest.mark.parametrize("output", ["dist", "./deep/er/dist", "absolute"])
+def test_other_folders_named_like_the_model_are_left_alone(workshop, tmp_path, monkeypatch, output):
+    """torch-model-archiver by itself deletes <temporary folder>/<model> first, and Python takes
+    /tmp where TMPDIR leads nowhere."""
+    model = f"tiny-{uuid.uuid4().hex}"
+    spec = (workshop.folder / "spec/archive.yaml").read_text()
+    workshop.write("archive.yaml", spec.replace("model: tiny", f"model: {model}"))
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    precious = tmp_path / "tiny" / "precious"
-    precious.parent.mkdir()
-    precious.write_text("mine")
-    workshop.built()
-    assert precious.read_text() == "mine"
+    folders = [tmp_path / model, Path("/tmp", model)]
+    try:
+        for folder in folders:
+            folder.mkdir()
+            (folder / "precious").write_text("mine")
+        workshop.built("-o", str(tmp_path / "out") if output == "absolute" else output)
+        for folder in folders:
+            assert [path.name for path in folder.iterdir()] == ["precious"]
+    finally:
+        for folder in folders:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def test_building_imports_neither_torch_nor_the_engine_nor_the_handlers():

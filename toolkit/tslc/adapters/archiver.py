@@ -32,10 +32,14 @@ _CONTENT = "content"
 
 @contextmanager
 def scratch_beside(target: Path) -> Iterator[Path]:
-    """An empty folder on the target's file system, gone afterwards; makes the target's folder."""
+    """An empty folder on the target's file system, gone afterwards; makes the target's folder.
+
+    Its path is absolute: processes use it that work elsewhere.
+    """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
+        parent = target.parent.absolute()
+        folder = Path(tempfile.mkdtemp(dir=parent, prefix=f".{target.name}."))
     except OSError as error:
         hint = "name another folder with -o"
         raise BadInput(f"can't write to {target.parent}: {error.strerror}", hint=hint) from None
@@ -65,8 +69,10 @@ def make_tree(
 ) -> dict[str, Path]:
     """Run torch-model-archiver over the files (by their path in the archive).
 
-    Returns the tree it made, its own manifest (with a constant time) included.
+    Returns the tree it made, its own manifest (with a constant time) included, when it holds the
+    bytes of the files and nothing else; raises TslcError otherwise.
     """
+    scratch = scratch.absolute()
     for path, source in files.items():
         target = scratch / _CONTENT / path
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -84,6 +90,9 @@ def make_tree(
     if set(made) != {*files, ARCHIVER_MANIFEST}:
         odd = ", ".join(sorted({*files, ARCHIVER_MANIFEST} ^ set(made)))
         raise TslcError(f"torch-model-archiver left out or added: {odd}")
+    for path in files:
+        if not filecmp.cmp(made[path], scratch / _CONTENT / path, shallow=False):
+            raise TslcError(f"torch-model-archiver changed {path}")
     return made
 
 
