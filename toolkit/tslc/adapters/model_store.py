@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
+from tslc.adapters.archive_file import VerifiedArchive, open_archive
 from tslc.adapters.archiver import link_weights
 from tslc.domain.archive_name import ArchiveFormat, archive_name
 from tslc.errors import TslcError
@@ -39,21 +39,25 @@ def file_name(archive: Path, model: str, version: str) -> str:
     return archive_name(model, version, packed)
 
 
-def place(archive: Path, model_store: Path, name: str) -> Path:
-    """Put an archive into the model store, replacing what has its name: a hard link, or a copy.
+def place(verified: VerifiedArchive, model_store: Path, name: str) -> Path:
+    """Put a copy of an archive into the model store, replacing what has its name.
 
-    An archive that lies there already is left as it is.
+    The copy is verified before it counts: no link, since who writes into the original later must
+    not change what is registered. An archive that lies there already is left as it is.
     """
-    target = model_store / name
+    archive, target = verified.path, model_store / name
     if archive.resolve() == target.resolve():
         return target
     try:
         with tempfile.TemporaryDirectory(dir=model_store, prefix=".place.") as scratch:
             part = Path(scratch, name)
             if archive.is_dir():
-                shutil.copytree(archive, part, copy_function=_link)
+                shutil.copytree(archive, part, copy_function=shutil.copyfile)
             else:
-                _link(str(archive), str(part))
+                shutil.copyfile(archive, part)
+            if open_archive(part).manifest.digest != verified.manifest.digest:
+                hint = "run the command again"
+                raise TslcError(f"{archive} changed while it was copied", hint=hint)
             if target.is_dir():
                 target.rename(Path(scratch, "replaced"))
             part.replace(target)
@@ -73,11 +77,3 @@ def place_weights(folder: Path, weights: Path, hex_digest: str) -> None:
     """Let `<weights>/<hex>` lead to the folder."""
     if folder != (weights / hex_digest).resolve():
         link_weights(folder, weights / hex_digest)
-
-
-def _link(source: str, target: str) -> None:
-    """The inode stays: a build replaces an archive by renaming, it never writes into one."""
-    try:
-        os.link(Path(source).resolve(), target)
-    except OSError:
-        shutil.copyfile(source, target)

@@ -102,7 +102,7 @@ class _Registration:
 
     def carry_out(self) -> Registered:
         plan, store = self.plan, self.node.paths.model_store
-        target = model_store.place(plan.archive.path, store, plan.file_name)
+        target = model_store.place(plan.archive, store, plan.file_name)
         if plan.weights and (weights := plan.archive.manifest.weights):
             model_store.place_weights(plan.weights, self.node.paths.weights, weights.hex)
         kept = False
