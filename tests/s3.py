@@ -1,4 +1,4 @@
-"""A real S3 server for tests: SeaweedFS on loopback, with an account of its own, a bucket a test."""
+"""A real S3 server for tests: SeaweedFS on loopback, a bucket of its own for each test."""
 
 from __future__ import annotations
 

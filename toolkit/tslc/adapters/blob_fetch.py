@@ -95,7 +95,7 @@ class _Fetch:
                 everything = tuple(range(part.count))
                 if not resumed or self._bring(blob, part, everything) != blob.sha256:
                     part.empty()
-                    raise _changed(self.store, blob)
+                    raise changed_blob(self.store, blob)
             self.cache.place(part, blob.sha256)
 
     def _cached(self, blob: Blob) -> bool:
@@ -168,7 +168,7 @@ def hash_blob(store: S3Store, blob: Blob, advance: Callable[[int], None]) -> Non
     except Short:
         raise cut_blob(store, blob) from None
     if digest.hexdigest() != blob.sha256:
-        raise _changed(store, blob)
+        raise changed_blob(store, blob)
 
 
 def _bytes(part: PartialContent, numbers: Iterable[int]) -> int:
@@ -191,6 +191,6 @@ def cut_blob(store: S3Store, blob: Blob, size: int | None = None) -> Damaged:
     return Damaged(f"truncated in the store: {_named(store, blob)}: {has}", hint=_MEND)
 
 
-def _changed(store: S3Store, blob: Blob) -> Damaged:
+def changed_blob(store: S3Store, blob: Blob) -> Damaged:
     said = f"its bytes are not what its name says: {_named(store, blob)}"
     return Damaged(f"damaged in the store: {said}", hint=_MEND)

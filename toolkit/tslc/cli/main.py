@@ -20,13 +20,20 @@ VERBS: dict[str, tuple[str, str]] = {
     "chat": ("chat", "Ask a served model something; the answer streams."),
     "config": ("config", "Show the settings in force and where each comes from."),
     "default": ("default", "Make a version the one that answers when none is named."),
+    "diff": ("diff", "Show what changed from one version in the store to another."),
     "down": ("down", "Stop the local node and everything it started."),
+    "gc": ("gc", "Find blobs in the store that nothing refers to, and delete them."),
     "lint": ("lint", "Check model configs and archive specs, and say how to mend them."),
+    "list": ("list_versions", "List the versions in the store."),
+    "pull": ("pull", "Bring a version from the store, every byte verified."),
+    "push": ("push", "Put a version into the store; only what it lacks is sent."),
     "register": ("register", "Load a version and wait until it answers its golden prompts."),
     "run": ("run", "Serve a model folder or an archive on this machine, at once."),
+    "show": ("show", "Show what a version in the store is made of, and who made it."),
     "status": ("status", "Show the node, its versions, their workers and readiness."),
     "unregister": ("unregister", "Take a version off the node."),
     "up": ("up", "Start a local TorchServe as it should be run."),
+    "verify": ("verify", "Read a version in the store and check every byte of it."),
 }
 
 

@@ -1,0 +1,190 @@
+"""`tslc push`: bring a version into the store; what is there already is not sent again.
+
+Contents go first, the manifest last and only where there is none: a version is complete when it
+can be seen, and never changes. Whoever comes second with the same content has succeeded too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from hashlib import sha256
+from pathlib import Path
+
+from tslc.adapters.blob_inventory import find_blobs
+from tslc.adapters.blob_upload import LocalBlob, upload_blobs
+from tslc.adapters.clock import now
+from tslc.adapters.s3_errors import AlreadyThere
+from tslc.adapters.s3_store import S3Store
+from tslc.domain.store_layout import manifest_key, signature_key
+from tslc.domain.store_manifest import StoreManifest
+from tslc.domain.store_plan import RENEW_AFTER, Blob, StoredBlob, Transfer, blobs_of, plan_push
+from tslc.errors import BadInput, Refused
+from tslc.verbs.store_access import find_manifest, list_versions, read_manifests
+
+Progress = Callable[[int, int], None]
+Sign = Callable[[StoreManifest], bytes]
+"""The signing bundle of a version's files."""
+
+
+@dataclass(frozen=True)
+class PushSource:
+    """A version to be pushed: its manifest, and where its contents lie.
+
+    `files` opens them by their paths in the manifest. Those that are not there (weights that lie
+    elsewhere) have to be in the store.
+    """
+
+    manifest: StoreManifest
+    files: Callable[[], AbstractContextManager[Mapping[str, Path]]]
+
+
+class PushOutcome(StrEnum):
+    PUSHED = "pushed"
+    EXISTS = "exists"
+    WOULD_PUSH = "would push"
+
+
+@dataclass(frozen=True)
+class Pushed:
+    """`manifest`: the one in the store, which may be another's with the same content. Counts are
+    of blobs, bytes are those of blobs sent and of blobs that were there."""
+
+    outcome: PushOutcome
+    manifest: StoreManifest
+    store: str
+    sent: int = 0
+    sent_bytes: int = 0
+    reused: int = 0
+    reused_bytes: int = 0
+    signed: bool = False
+
+
+def push(
+    store: S3Store,
+    source: PushSource,
+    *,
+    sign: Sign | None = None,
+    repair: bool = False,
+    dry_run: bool = False,
+    progress: Progress = lambda done, total: None,
+) -> Pushed:
+    """Push a version. `repair` sends every blob, there or not.
+
+    Raises Refused when the version exists with other content, BadInput when a content is neither
+    here nor in the store.
+    """
+    ours = source.manifest
+    theirs = find_manifest(store, ours.model, ours.version)
+    if theirs is not None:
+        _expect_same(ours, theirs)
+        if not repair:
+            signed = False if dry_run else _add_signature(store, theirs, sign)
+            return Pushed(PushOutcome.EXISTS, theirs, str(store.address), signed=signed)
+    plan = _plan(store, ours, repair=repair)
+    done = _summary(PushOutcome.WOULD_PUSH, plan, ours, store)
+    if dry_run:
+        return done
+    with source.files() as files:
+        _send(store, plan.move, files, progress)
+        # A gc may have run meanwhile.
+        lost = _lost(plan.reuse, find_blobs(store, [blob.sha256 for blob in plan.reuse]))
+        _send(store, lost, files, progress)
+    manifest = _publish(store, ours) if theirs is None else theirs
+    outcome = PushOutcome.PUSHED if manifest is ours or repair else PushOutcome.EXISTS
+    signed = _add_signature(store, manifest, sign)
+    return replace(done, outcome=outcome, manifest=manifest, signed=signed)
+
+
+def _plan(store: S3Store, manifest: StoreManifest, *, repair: bool) -> Transfer:
+    if repair:
+        return Transfer(blobs_of(manifest), ())
+    there = find_blobs(store, manifest.blobs)
+    at = now()
+    named: set[str] = set()
+    if any(at - blob.modified >= RENEW_AFTER for blob in there):
+        others = read_manifests(store, list_versions(store, manifest.model))
+        named = {sha256 for other in others for sha256 in other.blobs}
+    return plan_push(manifest, there, named, at)
+
+
+def _lost(reused: Iterable[Blob], there: Iterable[StoredBlob]) -> tuple[Blob, ...]:
+    left = {blob.sha256 for blob in there}
+    return tuple(blob for blob in reused if blob.sha256 not in left)
+
+
+def _send(
+    store: S3Store, blobs: tuple[Blob, ...], files: Mapping[str, Path], progress: Progress
+) -> None:
+    if not blobs:
+        return
+    absent = [blob.path for blob in blobs if blob.path not in files]
+    if absent:
+        some = ", ".join(absent[:3]) + (f" and {len(absent) - 3} more" if absent[3:] else "")
+        hint = "name the weights' folder with --weights"
+        raise BadInput(f"neither here nor in the store: {some}", hint=hint)
+    total, sent = sum(blob.size for blob in blobs), 0
+
+    def advance(count: int) -> None:
+        nonlocal sent
+        sent += count
+        progress(sent, total)
+
+    upload_blobs(
+        store, [LocalBlob(blob.sha256, blob.size, files[blob.path]) for blob in blobs], advance
+    )
+
+
+def _publish(store: S3Store, ours: StoreManifest) -> StoreManifest:
+    """Write the manifest if there is none; returns the one that is there then."""
+    content = ours.render()
+    key = manifest_key(ours.model, ours.version)
+    try:
+        store.put(key, content, sha256(content).digest(), if_absent=True)
+        return ours
+    except AlreadyThere:
+        theirs = find_manifest(store, ours.model, ours.version)
+        if theirs is None:
+            raise
+        _expect_same(ours, theirs)
+        # The answer to our own write may have been lost.
+        return ours if theirs == ours else theirs
+
+
+def _expect_same(ours: StoreManifest, theirs: StoreManifest) -> None:
+    if theirs.content == ours.content:
+        return
+    by = f"pushed by {theirs.provenance.who} at {theirs.provenance.created}"
+    raise Refused(
+        f"{theirs.model} {theirs.version} exists already with other content, {by}",
+        hint=f"give it a new version; what is there: tslc show {theirs.model} {theirs.version}",
+    )
+
+
+def _add_signature(store: S3Store, manifest: StoreManifest, sign: Sign | None) -> bool:
+    """Whether a signature was added; one that is there stays."""
+    if sign is None:
+        return False
+    content = sign(manifest)
+    key = signature_key(manifest.model, manifest.version)
+    try:
+        store.put(key, content, sha256(content).digest(), if_absent=True)
+    except AlreadyThere:
+        return False
+    return True
+
+
+def _summary(
+    outcome: PushOutcome, plan: Transfer, manifest: StoreManifest, store: S3Store
+) -> Pushed:
+    return Pushed(
+        outcome,
+        manifest,
+        str(store.address),
+        sent=len(plan.move),
+        sent_bytes=plan.moved_bytes,
+        reused=len(plan.reuse),
+        reused_bytes=plan.reused_bytes,
+    )
