@@ -8,6 +8,7 @@ lists each defect and what is done about it):
   being handed over kills the worker.
 - An error leaves whole in one message without that header (a stream with such a status is cut
   after its head), then the same empty final message.
+- A large body leaves in pieces: the frontend drops a worker whose message is over its limit.
 - The status goes on the prediction, never on the message: a message whose code is not 200 is sent
   as an error to every request in flight. So nothing may be raised out of `answer`.
 """
@@ -19,7 +20,6 @@ import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from http import HTTPStatus
 from typing import Any, Protocol
 
 from tslc_handlers.asgi import (
@@ -32,9 +32,12 @@ from tslc_handlers.asgi import (
     replay,
 )
 from tslc_handlers.endpoints import GET, KNOWN
-from tslc_handlers.messages import encode, error_body
+from tslc_handlers.messages import encode, error_body, phrase_of
 
 logger = logging.getLogger(__name__)
+
+# A message larger than the frontend's max_response_size would end the worker's connection.
+_PIECE = 1 << 20
 
 # Between client and TorchServe, or TorchServe's own; not for the application.
 _NOT_PASSED = frozenset(
@@ -96,14 +99,15 @@ class Responder:
         body = message.get("body", b"")
         if self._status >= 400:
             self._error += body
-        elif body:
-            self._emit(body, stream=True)
+            return
+        for start in range(0, len(body), _PIECE):
+            self._emit(body[start : start + _PIECE], stream=True)
 
     def _start(self, head: Message) -> None:
         self._started = True
         self._status = head["status"]
         headers = headers_of(head)
-        self._context.set_response_status(self._status, HTTPStatus(self._status).phrase, 0)
+        self._context.set_response_status(self._status, phrase_of(self._status), 0)
         self._context.set_response_content_type(0, headers.get("content-type", "text/plain"))
         for name, value in headers.items():
             if name not in _NOT_RETURNED:
@@ -114,7 +118,8 @@ class Responder:
 
         context = self._context
         self._sent = True
-        self.first_byte = self.first_byte or time.perf_counter()
+        if stream:
+            self.first_byte = self.first_byte or time.perf_counter()
         context.cl_socket.sendall(
             create_predict_response([body], context.request_ids, "", 200, context, stream)
         )

@@ -12,7 +12,7 @@ from pathlib import Path
 
 def with_system_prompt(template: str, system_prompt: str) -> str:
     """A Jinja template that puts `system_prompt` before conversations that have none."""
-    # JSON's string literals are Jinja's, once its delimiters can't be taken for tags.
+    # A string literal of JSON is one of Jinja's, and Jinja reads it whole, tags and all.
     literal = json.dumps(system_prompt, ensure_ascii=False)
     head = (
         "{%- if not messages or messages[0]['role'] not in ['system', 'developer'] -%}"

@@ -48,6 +48,11 @@ class HandlerConfig:
     ready_timeout_seconds: float = 10.0
     log_level: str = "warning"
 
+    def served_names(self) -> tuple[str, ...]:
+        """The names clients ask for: the handler's, or those of the engine's own argument."""
+        named = self.vllm_engine_config.get("served_model_name") or ()
+        return self.served_model_name or ((named,) if isinstance(named, str) else tuple(named))
+
     @classmethod
     def parse(cls, section: Mapping[str, Any]) -> HandlerConfig:
         mistakes = [*_unknown(section, [f.name for f in fields(cls)]), *_wrong_types(section)]

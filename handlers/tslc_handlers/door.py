@@ -82,6 +82,8 @@ class Readiness:
                 status, answer = await call(self._engine.app, "POST", path, encode(body))
         except TimeoutError:
             return False, f"the engine generated nothing within {self._timeout:g} s"
+        except Exception as error:  # noqa: BLE001 - whatever the engine raises, it is not ready
+            return False, f"the engine failed: {error}"
         if status != 200:
             return False, f"the engine answered {status}: {answer[:200].decode(errors='replace')}"
         self._tokens = self._engine.tokens()[1]
@@ -149,9 +151,19 @@ def server(app: ASGIApp, *, signals: bool = False, **where: object) -> uvicorn.S
     return uvicorn.Server(config) if signals else Server(config)
 
 
+def own_folder(folder: Path) -> None:
+    """Make the folder of sockets, or make sure of it: whoever can write there can be the model.
+
+    Raises ValueError when it belongs to somebody else or others have access.
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    state = folder.stat()
+    if state.st_uid != os.getuid() or state.st_mode & 0o077:
+        raise ValueError(f"{folder} is open to others: chown it to this user, and chmod 700")
+
+
 def listen(path: Path) -> socket.socket:
     """A listening Unix socket, only for this user, put in place of a dead one of that name."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     part = path.with_suffix(".part")
     part.unlink(missing_ok=True)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

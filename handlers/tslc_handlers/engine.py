@@ -6,13 +6,16 @@ init_app_state. Every endpoint, error and streaming rule is therefore vLLM's.
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import dataclasses
+import json
 import os
 import tempfile
 from argparse import Namespace
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from tslc_handlers.asgi import ASGIApp
@@ -47,6 +50,8 @@ async def open_engine(
     async with build_async_engine_client(args) as client:
         tasks = await client.get_supported_tasks()
         app = build_app(args, tasks, client.model_config)
+        # vLLM's error handler asks the server to end when the engine is dead; here `watch` does.
+        app.state.server = SimpleNamespace(should_exit=False)
         await init_app_state(client, app.state, args, tasks)
         if args.chat_template:
             Path(args.chat_template).unlink(missing_ok=True)
@@ -57,7 +62,12 @@ def _probe(served: str, tasks: tuple[str, ...]) -> tuple[str, dict[str, Any]]:
     if "generate" in tasks:
         body = {"model": served, "prompt": "ready", "max_tokens": 1, "temperature": 0}
         return "/v1/completions", body
-    return "/v1/embeddings", {"model": served, "input": "ready"}
+    path = next((p for task, p in _PROBES.items() if task in tasks), "/pooling")
+    return path, {"model": served, "input": "ready"}
+
+
+# What a model that does not generate can be asked, by vLLM's task.
+_PROBES = {"embed": "/v1/embeddings", "classify": "/classify"}
 
 
 def _token_counts() -> tuple[int, int]:
@@ -88,7 +98,7 @@ def server_arguments(
     for name, value in engine_values(config.vllm_engine_config, known, parser).items():
         setattr(args, name, value)
     args.model = model
-    args.served_model_name = list(served)
+    args.served_model_name = list(served)  # handler.served_model_name, or the engine's own
     args.disable_uvicorn_access_log = True
     args.response_role = config.response_role
     args.chat_template_content_format = config.chat_template_content_format
@@ -106,7 +116,7 @@ def server_arguments(
     try:
         validate_parsed_serve_args(args)
         validate_api_server_args(args)
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ConfigError([str(error.args[0] if error.args else error)]) from error
     return args
 
@@ -122,20 +132,32 @@ def engine_values(given: Mapping[str, Any], known: set[str], parser: Any) -> dic
     ]
     if unknown:
         raise ConfigError(unknown)
-    types = {action.dest: action.type for action in parser._actions if callable(action.type)}
+    actions = {action.dest: action for action in parser._actions}
     values, wrong = {}, []
     for key, value in given.items():
         name = names[key]
         if name == "model":
             continue
         try:
-            read = types.get(name) if isinstance(value, str) else None
-            values[name] = read(value) if read else value
-        except (TypeError, ValueError) as error:
+            values[name] = _read(actions.get(name), value)
+        except (TypeError, ValueError, argparse.ArgumentTypeError) as error:
             wrong.append(f"handler.vllm_engine_config.{key}: {error}")
     if wrong:
         raise ConfigError(wrong)
     return values
+
+
+def _read(action: argparse.Action | None, value: Any) -> Any:
+    """One value as vLLM's command line would take it: mappings as JSON, texts through its type."""
+    if action is None:
+        return value
+    if isinstance(action, argparse.BooleanOptionalAction) and isinstance(value, str):
+        raise ValueError(f"write true or false, not the text {value!r}")
+    if callable(action.type) and isinstance(value, str | dict):
+        value = action.type(value if isinstance(value, str) else json.dumps(value))
+    if action.choices and isinstance(value, str) and value not in action.choices:
+        raise ValueError(f"{value!r} is none of {', '.join(map(str, action.choices))}")
+    return value
 
 
 def _template_file(config: HandlerConfig, model: Path, archive: Path) -> str | None:

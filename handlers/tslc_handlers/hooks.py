@@ -11,7 +11,7 @@ import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from tslc_handlers import metrics
 from tslc_handlers.asgi import (
@@ -40,8 +40,18 @@ from tslc_handlers.sse import DONE, EventDecoder, encode_event
 
 logger = logging.getLogger(__name__)
 
+_Given = TypeVar("_Given", Request, Response)
+
+
+# The streams whose chunks hooks know; others (Anthropic's, Responses') have named events.
+_CHUNKED = ("/v1/chat/completions", "/v1/completions")
+
 
 class Hooks(Protocol):
+    """A handler's hooks; `overridden` names those that are not the base class's."""
+
+    overridden: frozenset[str]
+
     async def preprocess(self, request: Request, context: RequestContext) -> Request | Response: ...
 
     async def postprocess(self, response: Response, context: RequestContext) -> Response: ...
@@ -86,24 +96,32 @@ async def run_hooked(
         await app(scope, replay(body, receive), send)
         return
     try:
-        outcome = await _guarded(
-            "preprocess",
-            hooks.preprocess(Request(scope["path"], payload, headers_of(scope)), context),
-            context,
-        )
-        if isinstance(outcome, Response):
-            await _early(outcome, scope["path"], payload.get("stream") is True, send)
-            return
-        data = encode(outcome.body)
-        inner = _Inner(app, _with_length(scope, len(data)), replay(data, receive))
-        await inner.answer(hooks, context, send)
+        if "preprocess" in hooks.overridden:
+            request = Request(scope["path"], payload, headers_of(scope))
+            outcome = await _guarded("preprocess", hooks.preprocess, request, context)
+            if isinstance(outcome, Response):
+                await _early(outcome, scope["path"], payload.get("stream") is True, send)
+                return
+            body = encode(outcome.body)
+            scope = _with_length(scope, len(body))
+        receive = replay(body, receive)
+        if hooks.overridden == {"preprocess"}:
+            await app(scope, receive, send)
+        else:
+            await _Inner(app, scope, receive).answer(hooks, context, send)
     except _HookFailed as failed:
         await send_error(send, failed.status, failed.message, type=failed.type)
 
 
-async def _guarded(hook: str, call: Any, context: RequestContext) -> Any:
+async def _guarded(
+    hook: str, call: Any, given: _Given, context: RequestContext
+) -> _Given | Response:
+    """What the hook returns, which has to be of the kind it was given, or a Response."""
     try:
-        return await call
+        returned = await call(given, context)
+        if not isinstance(returned, type(given) | Response):
+            raise TypeError(f"{hook} returned {type(returned).__name__}")
+        return returned
     except Exception as error:
         raise _HookFailed(hook, error, context) from error
 
@@ -136,6 +154,8 @@ class _Inner:
         self._queue: asyncio.Queue[bytes | None] = asyncio.Queue()  # one answer bounds it
         self._head: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
         self._complete = False
+        self._path: str = scope["path"]
+        self._decoder = EventDecoder()
         self._task = asyncio.create_task(self._run(app, scope, receive))
 
     async def _run(self, app: ASGIApp, scope: Scope, receive: Receive) -> None:
@@ -172,11 +192,14 @@ class _Inner:
                 return
             head = self._head.result()
             kind = headers_of(head).get("content-type", "")
-            if head["status"] >= 400:
-                await self._pass_on(head, send)
-            elif kind.startswith("text/event-stream"):
+            stream = kind.startswith("text/event-stream") and self._path in _CHUNKED
+            if stream and "postprocess_stream" in hooks.overridden:
                 await self._stream(hooks, context, head, send)
-            elif kind.startswith("application/json"):
+            elif (
+                head["status"] < 400
+                and kind.startswith("application/json")
+                and "postprocess" in hooks.overridden
+            ):
                 await self._whole(hooks, context, head, send)
             else:
                 await self._pass_on(head, send)
@@ -198,7 +221,7 @@ class _Inner:
             await send_json(send, head["status"], body)
             return
         response = Response(body, head["status"], _kept(head))
-        response = await _guarded("postprocess", hooks.postprocess(response, context), context)
+        response = await _guarded("postprocess", hooks.postprocess, response, context)
         await send_json(send, response.status, response.body, response.headers)
 
     async def _stream(
@@ -206,9 +229,12 @@ class _Inner:
     ) -> None:
         await send(_stream_head(_kept(head)))
         events = hooks.postprocess_stream(self._events(), context)
+        whole = True
         try:
             async for event in events:
                 await send(_body(encode_event(event)))
+            # The engine's stream broke off, unless the hook ended it.
+            whole = self._decoder.done or not self._task.done()
         except Exception as error:
             if self._task.done() and self._task.exception() is error:
                 raise  # the engine's, not the hook's
@@ -219,12 +245,12 @@ class _Inner:
             close = getattr(events, "aclose", None)
             if close is not None:
                 await close()
-        await send({"type": "http.response.body", "body": DONE, "more_body": False})
+        end = DONE if whole else b""
+        await send({"type": "http.response.body", "body": end, "more_body": False})
 
     async def _events(self) -> AsyncIterator[JSON]:
-        decoder = EventDecoder()
         async for chunk in self._chunks():
-            for event in decoder.feed(chunk):
+            for event in self._decoder.feed(chunk):
                 yield event
 
 

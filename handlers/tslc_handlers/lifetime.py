@@ -26,8 +26,9 @@ _LAST_WORDS_SECONDS = 1.0
 class Reaper:
     """The process that ends this worker's process group; started again if it is killed."""
 
-    def __init__(self, socket: Path) -> None:
+    def __init__(self, socket: Path, *, end_with_parent: bool) -> None:
         self._socket = socket
+        self._end_with_parent = end_with_parent
         if os.getpgid(0) != os.getpid():
             os.setpgid(0, 0)
         self._process = self._start()
@@ -37,19 +38,22 @@ class Reaper:
         process = subprocess.Popen(
             [
                 *(sys.executable, "-I", "-S", str(script)),
-                *(str(os.getpid()), str(os.getppid()), str(self._socket)),
+                *(str(os.getpid()), str(self._parent()), str(self._socket)),
             ],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
             start_new_session=True,
             close_fds=True,
         )
         assert process.stdout is not None
         if process.stdout.readline() != b"ready\n":
-            raise RuntimeError("the reaper beside the worker did not start")
+            raise RuntimeError(f"the reaper beside the worker ended with {process.wait()}")
         process.stdout.close()
         return process
+
+    def _parent(self) -> int:
+        """0 where the parent's end is not the worker's: a shell, or outside a container."""
+        return os.getppid() if self._end_with_parent else 0
 
     def keep(self) -> None:
         if self._process.poll() is not None:
@@ -61,7 +65,10 @@ async def watch(engine_is_dead: Callable[[], bool], reaper: Reaper) -> None:
     """Runs as long as the worker; ends the process within 2 s of the engine's death."""
     while True:
         await asyncio.sleep(_CHECK_SECONDS)
-        reaper.keep()
+        try:
+            reaper.keep()
+        except (OSError, RuntimeError):
+            logger.exception("no reaper beside worker %d; trying again", os.getpid())
         if engine_is_dead():
             logger.error("the engine of worker %d is dead; the worker ends", os.getpid())
             await asyncio.sleep(_LAST_WORDS_SECONDS)

@@ -15,7 +15,8 @@ JSON = dict[str, Any]
 class Request:
     """A request as a hook sees it: the endpoint, OpenAI's JSON body, and its headers.
 
-    `headers` have lower-case names. A hook changes `body` in place or returns another Request.
+    `headers` have lower-case names. A hook changes `body` in place or returns another Request; of
+    what it returns only the body is used.
     """
 
     path: str
@@ -61,7 +62,7 @@ class HandlerError(Exception):
 
 def error_body(status: int, message: str, *, type: str | None = None) -> JSON:
     """OpenAI's error object, with the field names and the `code` vLLM uses."""
-    kind = type or _ERROR_TYPES.get(status) or HTTPStatus(status).phrase.replace(" ", "")
+    kind = type or _ERROR_TYPES.get(status) or phrase_of(status).replace(" ", "")
     return {"error": {"message": message, "type": kind, "param": None, "code": status}}
 
 
@@ -73,8 +74,17 @@ _ERROR_TYPES = {
 }
 
 
+def phrase_of(status: int) -> str:
+    """HTTP's word for a status; "Error" for one that has none."""
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "Error"
+
+
 def encode(body: Any) -> bytes:
-    return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+    """JSON in ASCII: half of a surrogate pair, which streams may cut out, has no UTF-8."""
+    return json.dumps(body, separators=(",", ":")).encode()
 
 
 def as_stream(path: str, body: JSON) -> Iterator[JSON]:

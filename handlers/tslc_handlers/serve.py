@@ -48,14 +48,15 @@ def handler_of(folder: Path, file: str) -> Any:
     return kind()
 
 
-async def serve(folder: Path, **where: Any) -> None:
-    from tslc_handlers.door import server
+async def serve(folder: Path, uds: Path | None, *, end_with_parent: bool, **where: Any) -> None:
+    from tslc_handlers.door import listen, server
 
     context = context_of(folder)
     handler = handler_of(folder, context.manifest["model"]["handler"])
-    await handler.start(context)
+    await handler.start(context, end_with_parent=end_with_parent)
     try:
-        await server(handler.door, signals=True, **where).serve()
+        sockets = [listen(uds)] if uds else None
+        await server(handler.door, signals=True, **where).serve(sockets=sockets)
     finally:
         await handler.close()
 
@@ -65,11 +66,14 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8000)
-    parser.add_argument("--uds", help="a Unix socket instead of host and port")
+    parser.add_argument("--uds", type=Path, help="a Unix socket instead of host and port")
+    parser.add_argument(
+        "--end-with-parent", action="store_true", help="end when the process that started this does"
+    )
     args = parser.parse_args()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    where = {"uds": args.uds} if args.uds else {"host": args.host, "port": args.port}
-    uvloop.run(serve(args.folder.resolve(), **where))
+    where = {"host": args.host, "port": args.port, "end_with_parent": args.end_with_parent}
+    uvloop.run(serve(args.folder.resolve(), args.uds, **where))
 
 
 if __name__ == "__main__":

@@ -18,9 +18,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tslc_handlers import bridge
-from tslc_handlers.asgi import BodyTooLargeError, Message, Receive, Scope, Send, send_error
-from tslc_handlers.config import HandlerConfig, find_model, worker_environment
-from tslc_handlers.door import Door, open_door, socket_path
+from tslc_handlers.asgi import (
+    BodyTooLargeError,
+    Message,
+    Receive,
+    Scope,
+    Send,
+    headers_of,
+    read_body,
+    replay,
+    send_error,
+)
+from tslc_handlers.config import ConfigError, HandlerConfig, find_model, worker_environment
+from tslc_handlers.door import Door, open_door, own_folder, socket_path
 from tslc_handlers.endpoints import KNOWN
 from tslc_handlers.engine import Engine, open_engine
 from tslc_handlers.exchange import Exchange, request_id_of
@@ -57,10 +67,10 @@ class VLLMHandler(BaseHandler):
         self.version = ""
         self._tasks: list[asyncio.Task[Any]] = []
         self._closing = contextlib.AsyncExitStack()
-        kind = type(self)
-        self._hooked = any(
-            getattr(kind, hook) is not getattr(VLLMHandler, hook)
+        self.overridden = frozenset(
+            hook
             for hook in ("preprocess", "postprocess", "postprocess_stream")
+            if getattr(type(self), hook) is not getattr(VLLMHandler, hook)
         )
 
     # --- the hooks ---------------------------------------------------------------------------
@@ -120,13 +130,18 @@ class VLLMHandler(BaseHandler):
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send, exchange: Exchange) -> None:
         limit = self.config.max_body_bytes
-        for name, value in scope["headers"]:
-            if name == b"content-length" and int(value) > limit:
-                raise BodyTooLargeError(limit)
-        if self._hooked and scope["method"] == "POST":
+        length = headers_of(scope).get("content-length")
+        if length is not None and (not length.isdigit() or int(length) > limit):
+            raise BodyTooLargeError(limit)
+        if self.overridden and scope["method"] == "POST":
             context = RequestContext(self.model, self.version, request_id_of(scope), exchange.door)
             await run_hooked(self, self.engine.app, context, scope, receive, send, limit)
         else:
+            if length is None and scope["method"] == "POST":  # in chunks, of any size
+                body = await read_body(receive, limit)
+                if body is None:
+                    return
+                receive = replay(body, receive)
             await self.engine.app(scope, receive, send)
 
     # --- TorchServe --------------------------------------------------------------------------
@@ -134,8 +149,9 @@ class VLLMHandler(BaseHandler):
     def initialize(self, context: Any) -> None:
         """TorchServe's: load the model, open the direct door. Raises what stands in the way."""
         try:
+            _require_async(context)
             loop = _new_event_loop()
-            loop.run_until_complete(self.start(context))
+            loop.run_until_complete(self.start(context, end_with_parent=True))
             loop.run_until_complete(self._open_door())
         except BaseException:
             timer = threading.Timer(_FAILED_LOAD_SECONDS, end_process, [1])
@@ -176,8 +192,11 @@ class VLLMHandler(BaseHandler):
 
     # --- any host ----------------------------------------------------------------------------
 
-    async def start(self, context: Any) -> None:
-        """Load the engine. `context` names the model, its archive folder and its config."""
+    async def start(self, context: Any, *, end_with_parent: bool) -> None:
+        """Load the engine. `context` names the model, its archive folder and its config.
+
+        `end_with_parent`: whether this process and its engine end when its parent does.
+        """
         archive = Path(context.system_properties["model_dir"])
         self.model = context.model_name
         self.version = _version(context.manifest)
@@ -185,7 +204,7 @@ class VLLMHandler(BaseHandler):
         self._served = frozenset(self.config.endpoints)
         logging.getLogger("tslc_handlers").setLevel(self.config.log_level.upper())
         self._door_path = _door_path(self.model, self.version)
-        self._reaper = Reaper(self._door_path)
+        self._reaper = Reaper(self._door_path, end_with_parent=end_with_parent)
         self.engine: Engine = await self._closing.enter_async_context(self.open_engine(archive))
         self._tasks.append(asyncio.create_task(watch(self.engine.is_dead, self._reaper)))
         about = {"model": self.model, "version": self.version, "pid": os.getpid()}
@@ -196,7 +215,7 @@ class VLLMHandler(BaseHandler):
         """The engine behind the application: vLLM's. A test overrides it."""
         model = find_model(archive, self.config, os.environ)
         os.environ.update(worker_environment(self.config, model))
-        served = self.config.served_model_name or (self.model,)
+        served = self.config.served_names() or (self.model,)
         async with open_engine(self.config, model, archive, served) as engine:
             yield engine
 
@@ -223,6 +242,12 @@ async def _never() -> Message:
     raise AssertionError
 
 
+def _require_async(context: Any) -> None:
+    """Raises ConfigError: in TorchServe's synchronous mode the event loop would never run."""
+    if not (context.model_yaml_config or {}).get("asyncCommunication"):
+        raise ConfigError(["asyncCommunication must be true: write `asyncCommunication: true`"])
+
+
 def _version(manifest: Mapping[str, Any] | None) -> str:
     return str((manifest or {}).get("model", {}).get("modelVersion") or "1.0")
 
@@ -233,4 +258,5 @@ def _door_path(model: str, version: str) -> Path:
         import tempfile
 
         run_dir = str(Path(tempfile.gettempdir()) / f"tslc-{os.getuid()}")
+    own_folder(Path(run_dir))
     return socket_path(Path(run_dir), model, version, os.getpid())

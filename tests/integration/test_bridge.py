@@ -154,6 +154,16 @@ async def test_large_and_small_messages_are_never_mixed(client):
     assert (await post(client, {"prompt": large, "max_tokens": 1})).status_code == 200
 
 
+async def test_an_answer_larger_than_the_frontends_limit_arrives(client, served):
+    door = served.door(MODEL, "1.0.0")
+    word = "w" * 17_000
+    other = asyncio.create_task(post(client, ask(60, delay=0.05)))
+    answer = await client.post("/v1/completions", json={"prompt": word, "max_tokens": 4096})
+    assert len(answer.json()["choices"][0]["text"]) == 4096 * 17_001  # 70 MB; the limit is 64 MiB
+    assert (await other).status_code == 200
+    assert served.door(MODEL, "1.0.0") == door, "the worker was replaced"
+
+
 async def test_a_request_writes_next_to_nothing_to_the_logs(client, served):
     def logged():
         return sum(file.stat().st_size for file in (served.root / "logs").iterdir())

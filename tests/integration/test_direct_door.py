@@ -20,14 +20,17 @@ async def serving(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **section):
     monkeypatch.setenv("TSLC_RUN_DIR", str(tmp_path))
     handler = TinyHandler()
     # The reaper would end the tests' own process group; the worker's tests have it.
-    monkeypatch.setattr("tslc_handlers.vllm_handler.Reaper", lambda _: SimpleNamespace(keep=int))
+    monkeypatch.setattr(
+        "tslc_handlers.vllm_handler.Reaper", lambda *_, **__: SimpleNamespace(keep=int)
+    )
     await handler.start(
         SimpleNamespace(
             model_name="m",
             manifest={"model": {"modelVersion": "1.0"}},
             model_yaml_config={"handler": section},
             system_properties={"model_dir": str(tmp_path)},
-        )
+        ),
+        end_with_parent=False,
     )
     await handler._open_door()
     (socket,) = tmp_path.glob("*.sock")
@@ -186,3 +189,55 @@ async def test_readiness_is_asked_of_the_engine_only_when_it_shows_no_life(door)
     probed = handler.tiny.tokens_out
     assert (await client.get("/ready")).status_code == 200  # within the second: the same answer
     assert handler.tiny.tokens_out == probed
+
+
+async def test_an_engine_that_raises_is_not_ready(door):
+    handler, client = door
+    handler.engine.probe = ("/v1/completions", {"prompt": "x", "tiny": {"crash": True}})
+    answer = await client.get("/ready")
+    assert (answer.status_code, answer.json()["ok"]) == (503, False)
+
+
+@pytest.mark.parametrize("overridden", [frozenset(), frozenset({"preprocess"})])
+async def test_a_body_in_chunks_is_bounded_too(tmp_path, monkeypatch, overridden):
+    async with serving(tmp_path, monkeypatch, max_body_bytes=1000) as (handler, client):
+        handler.overridden = overridden
+
+        async def chunks(count):
+            for _ in range(count):
+                yield b" " * 500
+
+        assert (await client.post("/v1/completions", content=chunks(10))).status_code == 413
+
+        async def small():
+            yield json.dumps(ask()).encode()
+
+        assert (await client.post("/v1/completions", content=small())).status_code == 200
+
+
+@pytest.mark.parametrize("length", ["many", "-1"])
+async def test_a_length_that_is_no_number_is_refused(door, length):
+    handler, _ = door
+    (socket,) = Path(handler._door_path).parent.glob("*.sock")
+    reader, writer = await asyncio.open_unix_connection(str(socket))
+    writer.write(f"POST /v1/completions HTTP/1.1\r\ncontent-length: {length}\r\n\r\n".encode())
+    assert (await reader.readline()).split()[1] in (b"400", b"413")
+    writer.close()
+
+
+@pytest.mark.parametrize(
+    ("hook", "status"), [("nothing", 500), ("odd-status", 499), ("half-emoji", 200)]
+)
+async def test_a_hooks_slips_stay_with_its_request(door, hook, status):
+    _, client = door
+    answer = await client.post("/v1/completions", json=ask(hook=hook))
+    assert answer.status_code == status
+    if status >= 400:
+        assert answer.json()["error"]["code"] == status
+
+
+async def test_a_folder_open_to_others_is_refused_before_the_engine_loads(tmp_path, monkeypatch):
+    tmp_path.chmod(0o755)
+    with pytest.raises(ValueError, match="is open to others"):
+        async with serving(tmp_path, monkeypatch):
+            pass

@@ -47,6 +47,12 @@ class TinyHandler(VLLMHandler):
             raise ValueError("preprocess was asked to raise")
         if hook == "refuse":
             raise HandlerError(451, "not for this reason", type="Refused")
+        if hook == "odd-status":
+            raise HandlerError(499, "a status without a name")
+        if hook == "nothing":
+            return None  # type: ignore[return-value]
+        if hook == "half-emoji":
+            request.body["user"] = "\ud83d"
         if hook == "early":
             message = {"role": "assistant", "content": "an early answer"}
             return Response({"id": "early", "choices": [{"index": 0, "message": message}]})

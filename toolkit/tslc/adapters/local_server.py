@@ -60,7 +60,7 @@ def local_server(
 ) -> Iterator[LocalServer]:
     """Serve the unpacked archive in `folder`; what it prints goes to `log`. Ended on leaving."""
     command = [sys.executable, "-m", "tslc_handlers.serve", "."]
-    command += ["--host", host, "--port", str(port)]
+    command += ["--host", host, "--port", str(port), "--end-with-parent"]
     try:
         with log.open("wb") as output:
             process = subprocess.Popen(
