@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import random
 import socket
 
 import psutil
 
 HOST = "127.0.0.1"
+# Below the ports the kernel gives to outgoing connections (32768 and up on Linux, unless changed).
+_STEADY = range(20_000, 32_000)
 
 
 def is_free(port: int) -> bool:
@@ -39,3 +42,13 @@ def pick_free(count: int) -> tuple[int, ...]:
         for probe in probes:
             probe.bind((HOST, 0))
         return tuple(int(probe.getsockname()[1]) for probe in probes)
+
+
+def pick_steady(count: int) -> tuple[int, ...]:
+    """Free ports, all different, that are likely to be free again when their server comes back.
+
+    The kernel's own choice may be a port that an outgoing connection of anyone takes meanwhile.
+    """
+    shuffled = random.sample(_STEADY, len(_STEADY))
+    free = (port for port in shuffled if is_free(port))
+    return tuple(port for port, _ in zip(free, range(count), strict=False))

@@ -16,7 +16,8 @@ from tslc.verbs.down import Down, down
 def command(name: str, dry_run: bool, as_json: bool) -> None:
     """Stop the local node and everything it started.
 
-    The node's run/ and tmp/ are emptied; its model store, weights and logs stay.
+    The node's run/ and tmp/ are emptied; its model store, weights, logs and what its store holds
+    stay.
     """
     with progress() as line:
         result = down(home(), name, dry_run=dry_run, report=line)
@@ -25,6 +26,7 @@ def command(name: str, dry_run: bool, as_json: bool) -> None:
         "was_running": result.was_running,
         "ended": list(result.ended),
         "plan": list(result.plan),
+        "store_ended": result.store_ended,
     }
     emit(document, lambda: _text(name, result), as_json=as_json)
 
@@ -34,4 +36,5 @@ def _text(name: str, result: Down) -> str:
         return plan_text(result.plan)
     said = "is down" if result.was_running else "was not running"
     more = f"; ended what was left: {', '.join(result.ended)}" if result.ended else ""
-    return f"node '{name}' {said}{more}"
+    store = "; its store is stopped" if result.store_ended else ""
+    return f"node '{name}' {said}{store}{more}"

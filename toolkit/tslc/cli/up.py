@@ -10,7 +10,10 @@ import click
 
 from tslc.cli.node_options import home, name_option, plan_text, progress
 from tslc.cli.output import dry_run_option, emit, json_option
+from tslc.cli.settings_options import load_settings
+from tslc.domain.local_store import StorePaths
 from tslc.domain.node import Ports, port_flag
+from tslc.domain.settings import LocalStore
 from tslc.verbs.up import Up, Wish, up
 
 Command = Callable[..., None]
@@ -40,6 +43,7 @@ def port_options(command: Command) -> Command:
     is_flag=True,
     help="Let an archive's requirements.txt be installed beside it, from the package index.",
 )
+@click.option("--no-store", is_flag=True, help="Leave the local store out.")
 @dry_run_option
 @json_option
 def command(
@@ -48,6 +52,7 @@ def command(
     heap: str | None,
     token_minutes: float | None,
     install_requirements: bool,
+    no_store: bool,
     dry_run: bool,
     as_json: bool,
     **ports: int | None,
@@ -55,10 +60,12 @@ def command(
     """Start a local TorchServe as it should be run.
 
     On 127.0.0.1 only, with keys, with archives from its own model store only, with quiet logs.
-    A node that runs already is left as it is.
+    Where the settings name no other store, a local S3 server is started beside it. What runs
+    already is left as it is.
     """
+    local = not no_store and isinstance(load_settings().settings.store.url, LocalStore)
     named = {key.removesuffix("_port"): port for key, port in ports.items() if port is not None}
-    wish = Wish(name, named, free_ports, heap, token_minutes, install_requirements)
+    wish = Wish(name, named, free_ports, heap, token_minutes, install_requirements, store=local)
     with progress() as line:
         result = up(home(), wish, os.environ, dry_run=dry_run, report=line)
     emit(_as_json(result), lambda: _text(result), as_json=as_json)
@@ -74,6 +81,18 @@ def _as_json(result: Up) -> dict[str, Any]:
         "key_file": str(result.paths.key_file),
         "run_dir": str(result.paths.run),
         "plan": list(result.plan),
+        "store": _store(result),
+    }
+
+
+def _store(result: Up) -> dict[str, Any] | None:
+    if result.store is None:
+        return None
+    return {
+        "endpoint_url": result.store.endpoint_url,
+        "bucket": result.store.bucket,
+        "credential_file": str(StorePaths(result.paths.store).state),
+        "already_running": result.store_already,
     }
 
 
@@ -91,5 +110,6 @@ def _text(result: Up) -> str:
             f"  keys        {result.paths.key_file}",
             f"  doors       {result.paths.run}",
             f"  logs        {result.paths.logs}",
+            *([f"  store       {result.store.endpoint_url}"] if result.store else []),
         ]
     )

@@ -19,6 +19,9 @@ from tslc.domain.door import DoorName
 from tslc.errors import BadFile, BadInput, Mistake
 
 DEFAULT_NODE = "default"
+# By this variable a node finds its processes. Nobody else has a reason to set it, unlike the
+# folders a router or a person may name by TSLC_RUN_DIR.
+NODE_MARK = "TSLC_NODE_MARK"
 # sockaddr_un.sun_path of Linux holds 108 bytes, the last one a zero.
 MAX_SOCKET_PATH = 107
 # vLLM and ZeroMQ put sockets named by a UUID into the temporary folder.
@@ -148,8 +151,18 @@ class NodePaths:
         return self.root / "run"
 
     @property
+    def mark(self) -> str:
+        """What NODE_MARK is in the environment of every process the node started."""
+        return str(self.root)
+
+    @property
     def tmp(self) -> Path:
         return self.root / "tmp"
+
+    @property
+    def store(self) -> Path:
+        """The store of the node, where the settings name none: data, keys, log."""
+        return self.root / "store"
 
     @property
     def folders(self) -> tuple[Path, ...]:

@@ -1,17 +1,22 @@
-"""`tslc up`: a local TorchServe, run as it should be. Running already is success."""
+"""`tslc up`: a local TorchServe, run as it should be, and the local store if there is no other.
+
+Running already is success.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from tslc.adapters import node_folder, torchserve_process
+from tslc.adapters import node_folder, seaweedfs, torchserve_process
 from tslc.adapters.clock import Deadline, now
 from tslc.adapters.loopback_ports import holder, is_free, pick_free
 from tslc.adapters.torchserve_api import TorchServeApi
 from tslc.adapters.torchserve_process import Java, Server
 from tslc.domain import node_files
+from tslc.domain.local_store import StoreEndpoint
 from tslc.domain.node import (
     NodePaths,
     NodeSettings,
@@ -28,7 +33,10 @@ START_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class Wish:
-    """What was asked for; None and absent mean: as it is, or the default."""
+    """What was asked for; None and absent mean: as it is, or the default.
+
+    `store`: the local store is to run as well.
+    """
 
     name: str
     ports: Mapping[str, int] = field(default_factory=dict)
@@ -37,6 +45,7 @@ class Wish:
     token_minutes: float | None = None
     install_requirements: bool = False
     token_auth: bool = True
+    store: bool = False
 
     def settings(self) -> NodeSettings:
         """The settings of a new node; ports that were not named are free ones if so wished."""
@@ -70,13 +79,18 @@ class Wish:
 
 @dataclass(frozen=True)
 class Up:
-    """`already`: it ran before. In a dry run `plan` says what would be done, and `pid` is None."""
+    """`already`: it ran before. In a dry run `plan` says what would be done, and `pid` is None.
+
+    `store` is the local one, if it was wished for; `store_already`: it ran before.
+    """
 
     paths: NodePaths
     settings: NodeSettings
     pid: int | None
     already: bool = False
     plan: tuple[str, ...] = ()
+    store: StoreEndpoint | None = None
+    store_already: bool = False
 
 
 def up(
@@ -90,18 +104,52 @@ def up(
     """Start the node, or find it running.
 
     Raises BadInput for settings, ports and a Java that can't be, Refused when the node runs with
-    other settings, RemoteFailed when TorchServe does not come up; nothing is left running then.
+    other settings, RemoteFailed when TorchServe or the store does not come up: of the one that did
+    not, nothing is left running.
     """
     paths = node_paths(home, wish.name)
     if dry_run:
-        return _running(paths, wish) or _plan(paths, wish, env)
+        return _plan(paths, wish, env)
     with node_folder.locked(paths):
         if running := _running(paths, wish):
-            return running
+            with _local_store(paths, wish, env, report) as with_store:
+                return with_store(running)
         settings, java = _check(paths, wish, env)
-        _prepare(paths, settings)
-        server = _start(paths, settings, env, java, report)
-    return Up(paths, settings, server.pid)
+        with _local_store(paths, wish, env, report) as with_store:
+            _prepare(paths, settings)
+            server = _start(paths, settings, env, java, report)
+            return with_store(Up(paths, settings, server.pid))
+
+
+@contextmanager
+def _local_store(
+    paths: NodePaths, wish: Wish, env: Mapping[str, str], report: Callable[[str], None]
+) -> Iterator[Callable[[Up], Up]]:
+    """Starts the store if it is wished for; what it yields waits for it and adds it to a result.
+
+    It starts while TorchServe does. It is ended again when something goes wrong meanwhile.
+    """
+    if not wish.store:
+        yield lambda result: result
+        return
+    if seaweedfs.is_running(paths):
+        yield lambda result: replace(result, store=seaweedfs.endpoint(paths), store_already=True)
+        return
+    done = False
+
+    def wait(result: Up) -> Up:
+        nonlocal done
+        report("waiting for the store")
+        endpoint = seaweedfs.wait_ready(paths, state)
+        done = True
+        return replace(result, store=endpoint)
+
+    try:
+        state = seaweedfs.launch(paths, env)
+        yield wait
+    finally:
+        if not done:
+            seaweedfs.stop(paths, 0.0)
 
 
 def _running(paths: NodePaths, wish: Wish) -> Up | None:
@@ -141,6 +189,11 @@ def _held(port: int) -> str:
 
 
 def _plan(paths: NodePaths, wish: Wish, env: Mapping[str, str]) -> Up:
+    to_start: tuple[str, ...] = ()
+    if wish.store and not seaweedfs.is_running(paths):
+        to_start = (f"start SeaweedFS ({seaweedfs.find_weed(env)}) on 127.0.0.1: the local store",)
+    if running := _running(paths, wish):
+        return replace(running, plan=to_start)
     settings, java = _check(paths, wish, env)
     ports = ", ".join(f"{name} {port}" for name, port in settings.ports.model_dump().items())
     steps = (
@@ -150,7 +203,7 @@ def _plan(paths: NodePaths, wish: Wish, env: Mapping[str, str]) -> Up:
         f"on 127.0.0.1: {ports}",
         f"wait up to {START_SECONDS:g} s until it answers",
     )
-    return Up(paths, settings, None, plan=steps)
+    return Up(paths, settings, None, plan=(*steps, *to_start))
 
 
 def _prepare(paths: NodePaths, settings: NodeSettings) -> None:
