@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 from tslc.adapters import archive_layout as layout
 from tslc.adapters.archive_readers import read_entries
 from tslc.adapters.hashing import hash_files
+from tslc.domain.config_document import read_document, with_settings
 from tslc.domain.golden import Expectation, GoldenPrompt, judge, parse_golden
 from tslc.domain.manifest import FileEntry, Manifest, Weights, path_problem
-from tslc.domain.overrides import apply_overrides
 from tslc.errors import BadFile
 
 part = st.text(
@@ -202,8 +202,8 @@ def test_any_text_is_golden_prompts_or_bad_input(text):
 
 
 @given(st.text(max_size=40), st.text(max_size=40))
-def test_any_override_is_applied_or_bad_input(text, said):
-    try:
-        apply_overrides(text, [said], "c.yaml")
-    except BadFile as error:
-        assert error.mistakes
+def test_any_setting_is_changed_or_a_mistake(text, said):
+    document, mistakes = with_settings(read_document(text), [said])
+    assert bool(mistakes) != bool(document.changed) or document.problem
+    again = read_document(document.text)
+    assert document.problem or again.problem or again.root.value == document.root.value

@@ -48,11 +48,15 @@ class NotRunning(RemoteFailed):
 
 @dataclass(frozen=True)
 class Mistake:
-    """One thing wrong with one input: where it is, what is wrong, how to mend it."""
+    """One thing wrong with one input: where it is, what is wrong, how to mend it.
+
+    `line`: where in the input it is, counted from 1, when it has one.
+    """
 
     where: str
     problem: str
     fix: str
+    line: int | None = None
 
     def __str__(self) -> str:
         return f"{self.where}: {self.problem}\n    fix: {self.fix}"

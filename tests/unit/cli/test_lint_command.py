@@ -15,6 +15,8 @@ from tslc.errors import BadInput
 
 ROOT = Path(__file__).parents[3]
 SMALL = ROOT / "model_configs" / "smollm2-135m-cpu.yaml"
+HANDLER = "from tslc_handlers import VLLMHandler\nclass A(VLLMHandler):\n    pass\n"
+GOLDEN = '{"name": "a", "request": {"prompt": "x"}, "expect": {"contains": ["y"]}}\n'
 BIG = ROOT / "model_configs" / "llama-3.1-70b-4gpu.yaml"
 
 
@@ -94,6 +96,38 @@ def test_a_file_that_is_not_there_is_bad_input() -> None:
     assert isinstance(lint("nowhere.yaml").exception, BadInput)
 
 
+def test_a_file_that_is_not_there_is_a_finding_and_the_others_are_shown(tmp_path: Path) -> None:
+    broken = tmp_path / "config.yaml"
+    broken.write_text("minWorkers: x\n")
+    missing = tmp_path / ("long" * 100)
+    body = json.loads(lint(broken, missing, tmp_path, SMALL, "--json").stdout)
+    assert [file["ok"] for file in body["files"]] == [False, False, False, True]
+    rules = [{finding["rule"] for finding in file["findings"]} for file in body["files"]]
+    assert "wrong-type" in rules[0]
+    assert rules[1] == rules[2] == {"unreadable"}
+
+
+def test_a_spec_of_another_name_is_known_by_its_keys(tmp_path: Path) -> None:
+    path = tmp_path / "release.yaml"
+    path.write_text("model: m\nhandler: vllm\nmodel_config: missing.yaml\n")
+    body = json.loads(lint(path, "--json").stdout)
+    assert {f["rule"] for f in body["files"][0]["findings"]} == {"archive-spec"}
+
+
+def test_lint_of_a_spec_finds_what_build_finds(tmp_path: Path) -> None:
+    folder = spec(
+        tmp_path,
+        "model: m\nhandler: handler.py\nmodel_config: config.yaml\ngolden: golden.jsonl\n"
+        "extra_files: [missing.txt]\nweights: ${NO_SUCH_VARIABLE}\n",
+    )
+    (folder / "handler.py").write_text("x = 1\n")
+    (file, config) = json.loads(lint(folder, "--json").stdout)["files"]
+    assert {(finding["line"], finding["key"]) for finding in file["findings"]} == {
+        *((2, "handler"), (4, "golden"), (5, "extra_files"), (6, "weights"))
+    }
+    assert config["ok"]
+
+
 def spec(folder: Path, text: str) -> Path:
     (folder / "config.yaml").write_text(SMALL.read_text())
     (folder / "archive.yaml").write_text(text)
@@ -102,8 +136,11 @@ def spec(folder: Path, text: str) -> Path:
 
 def test_a_spec_is_linted_with_the_config_it_names(tmp_path: Path) -> None:
     folder = spec(
-        tmp_path, "model: m\nhandler: vllm\nmodel_config: config.yaml\ngolden: golden.jsonl\n"
+        tmp_path,
+        "model: m\nhandler: handler.py\nmodel_config: config.yaml\ngolden: golden.jsonl\n",
     )
+    (folder / "handler.py").write_text(HANDLER)
+    (folder / "golden.jsonl").write_text(GOLDEN)
     result = lint(folder)
     assert result.exit_code == 0
     lines = [f"{folder / 'archive.yaml'}: ok", f"{folder / 'config.yaml'}: ok"]

@@ -14,5 +14,4 @@ def test_the_endpoints_are_those_the_handlers_know() -> None:
 
 
 def test_the_handlers_keys_are_those_of_its_section() -> None:
-    # rag is the section of the retrieval handlers, which have it beside these
-    assert set(HANDLER) - {"rag"} == {field.name for field in fields(HandlerConfig)}
+    assert set(HANDLER) == {field.name for field in fields(HandlerConfig)}

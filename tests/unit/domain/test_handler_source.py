@@ -2,7 +2,13 @@ from __future__ import annotations
 
 import pytest
 
-from tslc.domain.handler_source import file_name_mistakes, handler_mistakes
+import tslc_handlers
+from tslc.domain.handler_source import (
+    HANDLER_NAMES,
+    file_name_mistakes,
+    handler_mistakes,
+    shadowing_mistakes,
+)
 
 GOOD = """
 from tslc_handlers import VLLMHandler
@@ -40,7 +46,15 @@ def test_a_good_handler_has_no_mistakes():
         ("class A(B): pass\nclass C(B): pass", "2 classes, TorchServe wants one"),
         ("if x:\n  class A(B): pass\nelse:\n  class C(B): pass", "2 classes"),
         ("try:\n  class A(B): pass\nexcept E:\n  class C(B): pass", "2 classes"),
-        ("def handle(d, c): ...\nclass A(B): pass", "call this function instead"),
+        ("def handle(d, c): ...\nclass A(B): pass", "call this `handle` instead"),
+        ("class A(B): pass\nhandle = A", "line 2: TorchServe would call"),
+        ("from x import run as handle\nclass A(B): pass", "call this `handle` instead"),
+        ("class A(Exception): pass", "A subclasses only Exception"),
+        ("class A(dict, object): pass", "A subclasses only dict"),
+        (
+            "from tslc_handlers import VLLMHandlr\nclass A(VLLMHandlr): pass",
+            "line 1: tslc_handlers has no VLLMHandlr\n    fix: write 'VLLMHandler'",
+        ),
         ("class A(B):\n  def preprocess(self, r, c): ...", "line 2, preprocess: a plain function"),
         ("class A(B):\n  async def preprocess(self, r, c): yield r", "it yields"),
         ("class A(B):\n  async def postprocess(self, r): ...", "two arguments"),
@@ -63,3 +77,23 @@ def test_a_file_name_that_loads_another_module_or_none_is_a_mistake(name):
 
 def test_a_plain_file_name_is_fine():
     assert file_name_mistakes("x/handler.py") == ()
+
+
+def test_the_names_a_handler_may_import_are_those_of_the_package():
+    assert set(HANDLER_NAMES) == set(tslc_handlers.__all__)
+
+
+def test_modules_that_would_shadow_the_workers_own_are_mistakes():
+    added = [
+        *("typing_extensions.py", "vllm/__init__.py", "json/data.txt", "my_code/vllm.py"),
+        *("numpy/core.so", "regex.cpython-311.so", "notes.txt", "kb/fact.txt"),
+    ]
+    found = shadowing_mistakes(added, {"typing_extensions", "numpy", "regex", "kb"})
+    assert [mistake.where for mistake in found] == [
+        *("numpy", "regex.cpython-311.so", "typing_extensions.py", "vllm"),
+    ]
+
+
+def test_a_handler_is_not_called_like_a_module_that_is_installed():
+    assert file_name_mistakes("numpy.py", {"numpy"})
+    assert not file_name_mistakes("my_numpy.py", {"numpy"})

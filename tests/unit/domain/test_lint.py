@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tslc.adapters.vllm_source import packaged_engine_fields
+from tslc.domain.config_document import read_document, with_settings
 from tslc.domain.gpus import GPUS, Hardware
-from tslc.domain.lint import check_model_config, mistakes_of
+from tslc.domain.lint import check_document, check_model_config, counts
 from tslc.domain.lint_rules import RULES, Finding, Severity
 from tslc.domain.memory import WeightsFacts, read_architecture
 
@@ -95,7 +96,11 @@ MISTAKES = {
     "gpu-choice": ("parallelType: custom\nparallelLevel: 1\n", ""),
     "job-queue-size": ("jobQueueSize: 1000\n", ""),
     "gpu-memory-utilization": ("0.92", "0.8"),
-    "overridden-engine-key": ("max_model_len: 8192", "max_model_len: 8192\n    model: org/name"),
+    "overridden-engine-key": (
+        "max_model_len: 8192",
+        "max_model_len: 8192\n    served_model_name: name",
+    ),
+    "unversioned-weights": ("max_model_len: 8192", "max_model_len: 8192\n    model: org/name"),
     "startup-timeout": ("startupTimeout: 1800\n", ""),
 }
 
@@ -114,8 +119,8 @@ def test_a_good_config_has_no_findings() -> None:
 
 def test_rag_without_prefix_caching_is_found() -> None:
     rag = GOOD + "    enable_prefix_caching: {}\n  rag: {{index: knowledge}}\n"
-    assert rules(rag.format("false")) == ["prefix-caching"]
-    assert rules(rag.format("true")) == []
+    assert rules(rag.format("false")) == ["prefix-caching", "unknown-key"]
+    assert rules(rag.format("true")) == ["unknown-key"]
 
 
 @pytest.mark.parametrize(("share", "expected"), [("0.9", 0), ("0.95", 0), ("0.96", 1), ("0.5", 1)])
@@ -296,7 +301,7 @@ def test_every_rule_has_a_test_that_fires_it() -> None:
         "attention-heads",
         "memory-unknown",
     }
-    in_tests_of_the_command = {"archive-spec"}
+    in_tests_of_the_command = {"archive-spec", "unreadable"}
     assert set(MISTAKES) | fit | in_tests_of_the_command | {"prefix-caching"} == set(RULES)
 
 
@@ -304,14 +309,14 @@ def test_all_mistakes_of_a_file_are_found_at_once() -> None:
     broken = GOOD
     for rule in ("sync-communication", "batch-size", "workers", "parallel-type", "unknown-key"):
         broken = broken.replace(*MISTAKES[rule])
-    assert len(mistakes_of(lint(broken))) == 5
+    assert sum(counts(f, strict=False) for f in lint(broken)) == 5
 
 
 def test_strict_turns_warnings_into_mistakes_and_notes_never() -> None:
     warned = lint(GOOD.replace("0.92", "0.8").replace("maxWorkers: 1", "maxWorkers: 2"))
     assert len(warned) == 2
-    assert mistakes_of(warned) == ()
-    assert len(mistakes_of(warned, strict=True)) == 1
+    assert not any(counts(f, strict=False) for f in warned)
+    assert sum(counts(f, strict=True) for f in warned) == 1
 
 
 MODELS = {
@@ -390,3 +395,40 @@ def test_aliases_that_contain_themselves_or_multiply_are_no_trouble() -> None:
 def test_merged_keys_count_as_written() -> None:
     merged = GOOD.replace("minWorkers: 1\n", "<<: &base {minWorkers: 1}\n")
     assert rules(merged) == []
+
+
+@pytest.mark.parametrize(
+    ("named", "rule", "problem"),
+    [
+        (True, "overridden-engine-key", "no effect"),
+        (False, "unversioned-weights", "counts, but"),
+        (None, "unversioned-weights", "not versioned"),
+    ],
+)
+def test_weights_of_the_engines_section_count_only_where_the_archive_names_none(
+    named: bool | None, rule: str, problem: str
+) -> None:
+    text = GOOD.replace("max_model_len: 8192", "max_model_len: 8192\n    model: org/name")
+    document = read_document(text)
+    (found,) = check_document(
+        document, "m.yaml", engine_fields=FIELDS, weights=None, weights_named=named
+    )
+    assert found.rule == rule
+    assert problem in found.problem
+
+
+def test_a_changed_setting_is_named_as_the_option_and_keeps_what_was_allowed() -> None:
+    allowed = GOOD.replace("0.92", "0.5 # tslc: allow gpu-memory-utilization")
+    key = "handler.vllm_engine_config.gpu_memory_utilization"
+    document, _ = with_settings(read_document(allowed), [f"{key}=0.4"])
+    assert check_document(document, "m.yaml", engine_fields=FIELDS, weights=None) == ()
+    document, _ = with_settings(read_document(GOOD), [f"{key}=0.4"])
+    (found,) = check_document(document, "m.yaml", engine_fields=FIELDS, weights=None)
+    assert found.where == f"--set {key}"
+
+
+def test_a_key_written_twice_is_found_whatever_is_changed() -> None:
+    document, _ = with_settings(read_document(GOOD + "minWorkers: 1\n"), ["minWorkers=1"])
+    (found,) = check_document(document, "m.yaml", engine_fields=FIELDS, weights=None)
+    assert found.rule == "duplicate-key"
+    assert found.where.startswith("m.yaml:")

@@ -7,7 +7,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tslc.domain.archive_spec import HubWeights, parse_spec
+from tslc.domain.archive_spec import HubWeights, draft_spec
 from tslc.domain.golden import parse_golden
 from tslc.domain.gpus import GIB
 from tslc.domain.memory import WeightsFacts, read_architecture
@@ -171,7 +171,7 @@ def test_a_name_of_the_hub_is_an_organisation_and_a_name(
 
 def test_the_spec_made_of_a_config_is_a_valid_one() -> None:
     files = quick_spec("name", QuickConfig("minWorkers: 1\n"))
-    spec = parse_spec(files["archive.yaml"].decode(), "archive.yaml", {})
+    spec = draft_spec(files["archive.yaml"].decode(), {}).spec
     assert (spec.model, spec.stock, spec.weights) == ("name", True, None)
     assert files[spec.model_config] == b"minWorkers: 1\n"
     assert len(parse_golden(files[spec.golden].decode(), spec.golden)) == 1

@@ -23,7 +23,7 @@ from typing import assert_never
 
 from tslc.adapters import archive_layout as layout
 from tslc.domain.archive_name import ArchiveFormat
-from tslc.errors import BadInput, TslcError
+from tslc.errors import BadInput, Refused, TslcError
 
 ARCHIVER_MANIFEST = "MAR-INF/MANIFEST.json"
 _CREATED_ON = "01/01/1980 00:00:00"
@@ -183,8 +183,19 @@ def same_content(one: Path, other: Path) -> bool:
     )
 
 
-def publish(result: Path, target: Path) -> None:
-    """Rename the result to the target; what was there goes."""
+def publish(result: Path, target: Path, *, replace: bool = True) -> None:
+    """Rename the result to the target. What was there goes if `replace`; otherwise Refused, also
+    for a file that another build put there this moment."""
+    if result.is_file() and not replace:
+        try:
+            os.link(result, target)
+        except FileExistsError:
+            hint = "run the command again"
+            raise Refused(f"{target} was made by another build meanwhile", hint=hint) from None
+        except OSError:
+            pass  # a file system without hard links
+        else:
+            return
     if target.is_dir() and not target.is_symlink():
         target.rename(result.parent / "replaced")
     result.rename(target)
@@ -192,10 +203,14 @@ def publish(result: Path, target: Path) -> None:
 
 def link_weights(folder: Path, link: Path) -> None:
     """Let `link` lead to the weights folder. A folder that stands there itself is left."""
-    if link.is_dir() and not link.is_symlink():
-        return
-    link.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=link.parent, prefix=".link.") as scratch:
-        part = Path(scratch, "link")
-        part.symlink_to(folder.absolute(), target_is_directory=True)
-        part.replace(link)
+    try:
+        if link.is_dir() and not link.is_symlink():
+            return
+        link.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=link.parent, prefix=".link.") as scratch:
+            part = Path(scratch, "link")
+            part.symlink_to(folder.absolute(), target_is_directory=True)
+            part.replace(link)
+    except OSError as error:
+        hint = f"make {link.parent} a folder you can write to"
+        raise BadInput(f"can't make {link}: {error.strerror or error}", hint=hint) from None

@@ -19,22 +19,27 @@ SMALLEST = 1024 * 1024
 SETTLED_SECONDS = 2.0
 
 
-def cache_folder(environment: Mapping[str, str]) -> Path:
-    """${XDG_CACHE_HOME:-~/.cache}/tslc/digests"""
+def cache_folder(environment: Mapping[str, str]) -> Path | None:
+    """${XDG_CACHE_HOME:-~/.cache}/tslc/digests; None for a user without a home."""
     base = environment.get("XDG_CACHE_HOME")
-    return Path(base or Path.home() / ".cache", "tslc", "digests")
+    try:
+        return Path(base or Path.home() / ".cache", "tslc", "digests")
+    except RuntimeError:
+        return None
 
 
 class DigestCache:
-    def __init__(self, folder: Path) -> None:
+    """Without a folder nothing is known and nothing kept."""
+
+    def __init__(self, folder: Path | None) -> None:
         self._folder = folder
 
     def get(self, path: Path, status: os.stat_result) -> str | None:
         """The digest (64 hex digits) of an unchanged file, or None."""
-        if status.st_size < SMALLEST:
+        if self._folder is None or status.st_size < SMALLEST:
             return None
         try:
-            entry = json.loads(self._file(path).read_bytes())
+            entry = json.loads(_entry(self._folder, path).read_bytes())
         except (OSError, ValueError):
             return None
         if not isinstance(entry, dict):
@@ -44,20 +49,22 @@ class DigestCache:
 
     def put(self, path: Path, status: os.stat_result, sha256: str) -> None:
         youngest = max(status.st_mtime, status.st_ctime)
-        if status.st_size < SMALLEST or time.time() - youngest < SETTLED_SECONDS:
+        settled = time.time() - youngest >= SETTLED_SECONDS
+        if self._folder is None or status.st_size < SMALLEST or not settled:
             return
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             handle, part = tempfile.mkstemp(dir=self._folder)
             with os.fdopen(handle, "w") as file:
                 json.dump({**_key(path, status), "sha256": sha256}, file)
-            Path(part).replace(self._file(path))
+            Path(part).replace(_entry(self._folder, path))
         except OSError:
             return
 
-    def _file(self, path: Path) -> Path:
-        name = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()
-        return self._folder / f"{name}.json"
+
+def _entry(folder: Path, path: Path) -> Path:
+    name = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()
+    return folder / f"{name}.json"
 
 
 def _key(path: Path, status: os.stat_result) -> dict[str, str | int]:

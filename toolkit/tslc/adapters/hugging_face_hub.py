@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tslc.domain.archive_spec import HubWeights
+from tslc.domain.weights import INDEX
 from tslc.errors import BadInput, RemoteFailed
 
 # Weights in other formats, pickles among them, are not served and not fetched.
@@ -11,14 +13,17 @@ _OTHER_FORMATS = (
     *("*.bin", "*.ckpt", "*.gguf", "*.h5", "*.msgpack", "*.onnx", "*.ot", "*.pt", "*.pth"),
     *("onnx/*", "original/*"),
 )
+# Beside shards with an index, the same weights once more in one file.
+_SECOND_COPY = "consolidated*.safetensors"
 
 
-def download_weights(repo: str, revision: str, cache: Path | None = None) -> Path:
+def download_weights(weights: HubWeights, cache: Path | None = None) -> Path:
     """The folder of a snapshot, fetched unless it is in the hub's cache (or `cache`) already.
 
     Raises BadInput when huggingface_hub is not installed or the repository or revision is unknown,
     RemoteFailed when the hub can't be reached or denies access.
     """
+    name = str(weights)
     try:
         from huggingface_hub import snapshot_download
         from huggingface_hub.errors import (
@@ -31,14 +36,20 @@ def download_weights(repo: str, revision: str, cache: Path | None = None) -> Pat
         )
     except ImportError:
         raise BadInput(
-            f"weights hf:{repo}@{revision} need the package huggingface_hub",
+            f"weights {name} need the package huggingface_hub",
             hint="pip install huggingface_hub",
         ) from None
-    name = f"hf:{repo}@{revision}"
-    try:
-        folder = snapshot_download(
-            repo, revision=revision, cache_dir=cache, ignore_patterns=list(_OTHER_FORMATS)
+
+    def fetch(**patterns: list[str]) -> Path:
+        found = snapshot_download(
+            weights.repo, revision=weights.revision, cache_dir=cache, **patterns
         )
+        return Path(found)
+
+    try:
+        sharded = (fetch(allow_patterns=["*.json"]) / INDEX).is_file()
+        ignored = [*_OTHER_FORMATS, *([_SECOND_COPY] if sharded else [])]
+        return fetch(ignore_patterns=ignored)
     except GatedRepoError:
         hint = "ask for access on the model's page, then `hf auth login`"
         raise RemoteFailed(f"{name}: the hub denies access", hint=hint) from None
@@ -49,7 +60,6 @@ def download_weights(repo: str, revision: str, cache: Path | None = None) -> Pat
         raise _unreachable(name) from None
     except (HfHubHTTPError, OSError) as error:
         raise RemoteFailed(f"{name}: {_first_line(error)}", hint=_unreachable(name).hint) from None
-    return Path(folder)
 
 
 def _unreachable(name: str) -> RemoteFailed:

@@ -107,8 +107,8 @@ def _plan_json(plan: BuildPlan) -> dict[str, Any]:
 
 def _weights_named(plan: BuildPlan) -> str | None:
     match plan.spec.weights:
-        case HubWeights(repo, revision):
-            return f"hf:{repo}@{revision}"
+        case HubWeights() as hub:
+            return str(hub)
         case None:
             return None
         case _:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 
-import yaml
-
+from tslc.domain.config_document import ConfigDocument
+from tslc.domain.lint_config import ENGINE
 from tslc.domain.manifest import MANIFEST_NAME, FileEntry, Manifest, path_problem
 from tslc.errors import Mistake
 
@@ -74,48 +74,38 @@ def placement_problem(path: str, taken: Collection[str]) -> str | None:
 
 
 def reference_mistakes(
-    model_config: str, subject: str, paths: Collection[str], *, stock: bool, weights: bool
-) -> tuple[Mistake, ...]:
+    document: ConfigDocument, subject: str, paths: Collection[str], *, stock: bool, weights: bool
+) -> Iterator[Mistake]:
     """What the `handler:` section of a model config asks of an archive that it doesn't hold.
 
     `stock`: served by VLLMHandler itself; `weights`: the archive names weights.
     """
-    try:
-        document = yaml.safe_load(model_config)
-    except (yaml.YAMLError, ValueError, TypeError, RecursionError):
-        return ()
-    handler = document.get("handler") if isinstance(document, dict) else None
-    handler = handler if isinstance(handler, dict) else {}
-    return tuple(_reference_mistakes(handler, subject, paths, stock=stock, weights=weights))
+    if document.problem:
+        return
 
+    def mistake(key: tuple[str, ...], problem: str, fix: str) -> Mistake:
+        line = document.root.line_of(*key)
+        return Mistake(document.place(subject, *key), problem, fix, line)
 
-def _reference_mistakes(
-    handler: Mapping[str, object],
-    subject: str,
-    paths: Collection[str],
-    *,
-    stock: bool,
-    weights: bool,
-) -> Iterator[Mistake]:
-    engine = handler.get("vllm_engine_config")
-    named = handler.get("model_path") or (isinstance(engine, dict) and engine.get("model"))
+    handler = document.section("handler")
+    named = handler.get("model_path") or document.section(*ENGINE).get("model")
     if weights and handler.get("model_path"):
         fix = "remove it, or `weights:` from archive.yaml"
-        yield Mistake(f"{subject}: handler.model_path", "the archive names its weights too", fix)
+        yield mistake(("handler", "model_path"), "the archive names its weights too", fix)
     if stock and not weights and not named:
         problem = "neither the archive nor handler.model_path names weights"
         yield Mistake("weights", problem, "write `weights: FOLDER` or hf:org/name@revision")
     template = handler.get("chat_template")
     if isinstance(template, str) and _names_file(template) and template not in paths:
         fix = f"write `extra_files: [{template}]` in archive.yaml"
-        yield Mistake(f"{subject}: handler.chat_template", f"no {template} in the archive", fix)
-    adapters = handler.get("adapters")
-    for name, path in (adapters if isinstance(adapters, dict) else {}).items():
+        yield mistake(("handler", "chat_template"), f"no {template} in the archive", fix)
+    for name, path in document.section("handler", "adapters").items():
         inside = str(path).removeprefix("./").rstrip("/")
         if not inside.startswith("/") and not any(p.startswith(f"{inside}/") for p in paths):
-            where = f"{subject}: handler.adapters.{name}"
             fix = f"write `extra_files: [{inside}]` in archive.yaml"
-            yield Mistake(where, f"no folder {inside} in the archive", fix)
+            yield mistake(
+                ("handler", "adapters", str(name)), f"no folder {inside} in the archive", fix
+            )
 
 
 def _names_file(template: str) -> bool:

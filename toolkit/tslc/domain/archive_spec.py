@@ -15,8 +15,10 @@ from pathlib import PurePosixPath
 import yaml
 
 from tslc.domain.archive_name import model_name_problem
+from tslc.domain.config_keys import TORCHSERVE
+from tslc.domain.marked_yaml import YamlProblem, compose_yaml
 from tslc.domain.vocabulary import unknown_word
-from tslc.errors import BadFile, Mistake
+from tslc.errors import Mistake
 
 SPEC_NAME = "archive.yaml"
 STOCK_HANDLER = "vllm"
@@ -49,6 +51,9 @@ class HubWeights:
     repo: str
     revision: str
 
+    def __str__(self) -> str:
+        return f"hf:{self.repo}@{self.revision}"
+
 
 @dataclass(frozen=True)
 class ArchiveSpec:
@@ -64,6 +69,8 @@ class ArchiveSpec:
     weights: LocalWeights | HubWeights | None = None
     extra_files: tuple[str, ...] = ()
     requirements: str | None = None
+    names_weights: bool = False
+    """True also for weights that could not be read, as with a variable that is not set."""
     lines: Mapping[str, int] = field(default_factory=dict)
 
     @property
@@ -83,12 +90,15 @@ class SpecDraft:
     mistakes: tuple[Mistake, ...]
 
 
-def parse_spec(text: str, subject: str, environment: Mapping[str, str]) -> ArchiveSpec:
-    """The spec, or BadFile with every mistake of the text."""
-    draft = draft_spec(text, environment)
-    if draft.mistakes:
-        raise BadFile(subject, draft.mistakes)
-    return draft.spec
+def is_spec(text: str) -> bool:
+    """Whether a YAML file is a spec rather than a model config, by the keys it has."""
+    try:
+        root = compose_yaml(text)
+    except YamlProblem:
+        return False
+    pairs = root.value if isinstance(root, yaml.MappingNode) else []
+    keys = {str(key.value) for key, _ in pairs} - {"handler"}
+    return len(keys & set(KEYS)) > len(keys & set(TORCHSERVE))
 
 
 def draft_spec(text: str, environment: Mapping[str, str]) -> SpecDraft:
@@ -100,22 +110,23 @@ def draft_spec(text: str, environment: Mapping[str, str]) -> SpecDraft:
     spec = ArchiveSpec(lines={key: node.start_mark.line + 1 for key, node in nodes.items()})
     for key in nodes:
         if key not in KEYS:
-            mistakes.append(unknown_word(spec.where(key), key, KEYS))
+            unknown = unknown_word(spec.where(key), key, KEYS)
+            mistakes.append(replace(unknown, line=spec.lines[key]))
     mistakes += [Mistake(key, "missing", fix) for key, fix in _REQUIRED.items() if key not in nodes]
     for key, node in nodes.items():
         if key in KEYS:
-            spec = _read_key(spec, key, node, environment, mistakes.append)
+            found: list[Mistake] = []
+            spec = _read_key(spec, key, node, environment, found.append)
+            mistakes += [replace(mistake, line=spec.lines[key]) for mistake in found]
     return SpecDraft(spec, tuple(mistakes))
 
 
 def _top_level(text: str, report: Report) -> dict[str, yaml.Node] | None:
     try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-    except (yaml.YAMLError, RecursionError) as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"line {mark.line + 1}" if mark else "the file"
-        problem = getattr(error, "problem", None) or "too deeply nested"
-        report(Mistake(where, f"not YAML: {problem}", "mend the YAML; one `key: value` a line"))
+        root = compose_yaml(text)
+    except YamlProblem as error:
+        fix = "mend the YAML; one `key: value` a line"
+        report(Mistake(f"line {error.line}", error.problem, fix, error.line))
         return None
     if not isinstance(root, yaml.MappingNode):
         report(Mistake("the file", "not a mapping of keys", f"start with `{KEYS[0]}: NAME`"))
@@ -124,8 +135,8 @@ def _top_level(text: str, report: Report) -> dict[str, yaml.Node] | None:
     for key_node, value in root.value:
         key = str(key_node.value) if isinstance(key_node, yaml.ScalarNode) else "?"
         if key in nodes:
-            where = f"line {key_node.start_mark.line + 1}, {key}"
-            report(Mistake(where, "said twice", "keep one of the two"))
+            line = key_node.start_mark.line + 1
+            report(Mistake(f"line {line}, {key}", "said twice", "keep one of the two", line))
         nodes[key] = value
     return nodes
 
@@ -146,7 +157,7 @@ def _read_key(
         case "weights":
             said = _read_text(where, node, "hf:org/name@revision, or a folder", report)
             weights = read_weights(said, where, environment, report) if said else None
-            return replace(spec, weights=weights)
+            return replace(spec, weights=weights, names_weights=True)
         case "requirements":
             if not _is_null(node):
                 path = _read_path(where, node, "requirements.txt", report)

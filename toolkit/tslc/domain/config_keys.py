@@ -101,7 +101,6 @@ HANDLER: dict[str, Key] = {
     "max_body_bytes": Key("int | None", 1),
     "ready_timeout_seconds": Key("float | None", 0.001),
     "log_level": Key("Literal['critical', 'error', 'warning', 'info', 'debug', 'trace'] | None"),
-    "rag": Key("dict[str, Any] | None"),
 }
 
 # Bounds of vLLM's own checks, for the arguments whose mistakes are common.

@@ -8,10 +8,12 @@ path, so a file named like one of its modules would never be loaded.
 from __future__ import annotations
 
 import ast
+import builtins
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import PurePosixPath
 
+from tslc.domain.vocabulary import unknown_word
 from tslc.errors import Mistake
 
 # Modules of TorchServe's package folder (0.12.0), the first entry of a worker's path.
@@ -21,22 +23,49 @@ _TORCHSERVE = frozenset(
     | {"model_service_worker", "protocol", "service", "torch_handler", "utils", "version"}
 )
 _PACKAGES = frozenset({"ts", "torch", "transformers", "tslc", "tslc_handlers", "vllm"})
+# What `from tslc_handlers import …` can import; a test compares it with the package.
+HANDLER_NAMES = ("HandlerError", "Request", "RequestContext", "Response", "VLLMHandler")
+_BUILTINS = frozenset(dir(builtins))
 _HOOKS = ("preprocess", "postprocess")
 _STREAM_HOOK = "postprocess_stream"
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
-def file_name_mistakes(path: str) -> tuple[Mistake, ...]:
-    """What is wrong with a handler file's name."""
+def file_name_mistakes(path: str, installed: Collection[str] = ()) -> tuple[Mistake, ...]:
+    """What is wrong with a handler file's name; `installed`: modules of other packages."""
     name = PurePosixPath(path).name
     stem = name.removesuffix(".py")
     if not stem.isidentifier():
         return (Mistake(name, "not a Python module's name", "rename it, as in my_handler.py"),)
-    if stem in _TORCHSERVE or stem in _PACKAGES or stem in sys.stdlib_module_names:
+    if _is_taken(stem, installed):
         problem = f"a module '{stem}' exists already in the worker and would be loaded instead"
         return (Mistake(name, problem, f"rename it, as in my_{stem}.py"),)
     return ()
+
+
+def shadowing_mistakes(paths: Iterable[str], installed: Collection[str]) -> tuple[Mistake, ...]:
+    """Python modules and packages at an archive's root that another one in the worker is called
+    like. `paths` are those of the files added to the archive."""
+    found: dict[str, str] = {}
+    for path in paths:
+        top, *below = path.split("/")
+        if path.endswith((".py", ".so")):
+            found.setdefault(top if below else top.split(".")[0], top)
+    return tuple(
+        Mistake(
+            top,
+            f"the worker has a module '{stem}' already, and would load one for the other",
+            f"rename it, as in my_{top}",
+        )
+        for stem, top in sorted(found.items())
+        if _is_taken(stem, installed)
+    )
+
+
+def _is_taken(stem: str, installed: Collection[str]) -> bool:
+    known = (_TORCHSERVE, _PACKAGES, sys.stdlib_module_names, installed)
+    return any(stem in names for names in known)
 
 
 def handler_mistakes(source: str, name: str) -> tuple[Mistake, ...]:
@@ -52,12 +81,15 @@ def handler_mistakes(source: str, name: str) -> tuple[Mistake, ...]:
 
 
 def _module_mistakes(module: ast.Module, name: str) -> Iterator[Mistake]:
-    definitions = list(_definitions(module.body))
-    for node in definitions:
-        if isinstance(node, Function) and node.name == "handle":
-            problem = "TorchServe would call this function instead of the class"
-            yield Mistake(f"{name} line {node.lineno}", problem, "rename it, or make it a method")
-    classes = [node for node in definitions if isinstance(node, ast.ClassDef)]
+    yield from _import_mistakes(module, name)
+    statements = list(_statements(module.body))
+    for statement in statements:
+        if "handle" in _bound_names(statement):
+            problem = "TorchServe would call this `handle` instead of the class"
+            where = f"{name} line {statement.lineno}"
+            yield Mistake(where, problem, "rename it, or make it a method")
+    definitions = [node for node in statements if isinstance(node, ast.ClassDef)]
+    classes = definitions
     if not classes:
         fix = "write `class Handler(VLLMHandler):` and what it overrides"
         yield Mistake(name, "no class at module level", fix)
@@ -69,24 +101,50 @@ def _module_mistakes(module: ast.Module, name: str) -> Iterator[Mistake]:
         yield from _class_mistakes(classes[0], name)
 
 
-def _definitions(body: Iterable[ast.stmt]) -> Iterator[ast.ClassDef | Function]:
-    """Classes and functions that the module will hold, those under `if` and `try` too."""
+def _import_mistakes(module: ast.Module, name: str) -> Iterator[Mistake]:
+    """Names that tslc_handlers doesn't have; its submodules are imported by their own names."""
+    for node in ast.walk(module):
+        if not isinstance(node, ast.ImportFrom) or node.level or node.module != "tslc_handlers":
+            continue
+        for alias in node.names:
+            if alias.name != "*" and alias.name not in HANDLER_NAMES:
+                unknown = unknown_word("", alias.name, HANDLER_NAMES)
+                where = f"{name} line {node.lineno}"
+                yield Mistake(where, f"tslc_handlers has no {alias.name}", unknown.fix)
+
+
+def _bound_names(node: ast.stmt) -> set[str]:
+    """The names a statement gives the module, as far as they can be seen."""
+    match node:
+        case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
+            return {name}
+        case ast.Assign(targets=targets):
+            return {n.id for t in targets for n in ast.walk(t) if isinstance(n, ast.Name)}
+        case ast.AnnAssign(target=ast.Name(id=name), value=value) if value is not None:
+            return {name}
+        case ast.Import(names=names) | ast.ImportFrom(names=names):
+            return {alias.asname or alias.name for alias in names}
+        case _:
+            return set()
+
+
+def _statements(body: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
+    """The statements that give a module its names, those under `if` and `try` too."""
     for node in body:
-        if isinstance(node, ast.ClassDef | Function):
-            yield node
-        elif isinstance(node, ast.If | ast.Try | ast.With | ast.For | ast.While):
-            yield from _definitions(
-                n for n in ast.iter_child_nodes(node) if isinstance(n, ast.stmt)
-            )
+        yield node
+        if isinstance(node, ast.If | ast.Try | ast.With | ast.For | ast.While):
+            yield from _statements(n for n in ast.iter_child_nodes(node) if isinstance(n, ast.stmt))
             for handler in getattr(node, "handlers", ()):
-                yield from _definitions(handler.body)
+                yield from _statements(handler.body)
 
 
 def _class_mistakes(node: ast.ClassDef, name: str) -> Iterator[Mistake]:
     bases = [ast.unparse(base) for base in node.bases]
-    if not any(base != "object" for base in bases):
+    if all(base in _BUILTINS for base in bases):
+        said = ", ".join(base for base in bases if base != "object")
+        problem = f"{node.name} subclasses {f'only {said}' if said else 'nothing'}"
         fix = f"write `class {node.name}(VLLMHandler):`, from tslc_handlers"
-        yield Mistake(f"{name} line {node.lineno}", f"{node.name} subclasses nothing", fix)
+        yield Mistake(f"{name} line {node.lineno}", problem, fix)
     for statement in node.body:
         if not isinstance(statement, Function):
             continue

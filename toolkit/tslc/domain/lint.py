@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 
+from tslc.domain.config_document import ConfigDocument, read_document
 from tslc.domain.engine_fields import EngineFields
 from tslc.domain.gpus import Hardware
 from tslc.domain.lint_config import ENGINE, LintedConfig
@@ -19,10 +20,9 @@ from tslc.domain.lint_fit import check_fit
 from tslc.domain.lint_keys import check_keys
 from tslc.domain.lint_rules import RULES, Finding, Severity
 from tslc.domain.lint_torchserve import check_torchserve
-from tslc.domain.marked_yaml import DuplicateKey, Node, YamlProblem, read_yaml
+from tslc.domain.marked_yaml import DuplicateKey, Node
 from tslc.domain.memory import WeightsFacts
 from tslc.domain.vocabulary import nearest
-from tslc.errors import Mistake
 
 _ALLOW = re.compile(r"(?:^|\s)#\s*tslc:\s*allow\b\s*(?P<rules>[A-Za-z0-9_-]*(?:\s*,\s*[\w-]+)*)")
 
@@ -35,32 +35,44 @@ def check_model_config(
     weights: WeightsFacts | None,
     hardware: Hardware | None = None,
 ) -> tuple[Finding, ...]:
+    """The findings of a text; see check_document."""
+    return check_document(
+        read_document(text),
+        subject,
+        engine_fields=engine_fields,
+        weights=weights,
+        hardware=hardware,
+    )
+
+
+def check_document(
+    document: ConfigDocument,
+    subject: str,
+    *,
+    engine_fields: EngineFields | None,
+    weights: WeightsFacts | None,
+    hardware: Hardware | None = None,
+    weights_named: bool | None = None,
+) -> tuple[Finding, ...]:
     """Every finding, in the order of the file's lines.
 
     `subject` names the file in what is reported. Without `engine_fields` vLLM's own keys are not
-    checked, without `weights` and `hardware` not whether the model fits.
+    checked, without `weights` and `hardware` not whether the model fits. `weights_named`: whether
+    the archive this is for names weights.
     """
-    try:
-        root, duplicates = read_yaml(text)
-    except YamlProblem as broken:
-        empty = LintedConfig(Node({}, broken.line), subject)
-        return (empty.found("yaml", (), broken.problem, line=broken.line),)
-    config = LintedConfig(_underscored(root), subject)
+    config = LintedConfig(document, _underscored(document.root), subject, weights_named)
+    if broken := document.problem:
+        return (config.found("yaml", (), broken.problem, line=broken.line),)
     findings = [
-        *_duplicate_keys(config, duplicates),
+        *_duplicate_keys(config, document.duplicates),
         *check_keys(config, engine_fields),
         *check_torchserve(config, hardware),
         *check_engine(config),
         *check_fit(config, weights, hardware),
     ]
-    allowed, misspelt = _allow_comments(config, text)
+    allowed, misspelt = _allow_comments(config, document.source)
     kept = [f for f in findings if f.rule not in allowed.get(f.line, ())]
     return tuple(sorted([*kept, *misspelt], key=lambda f: f.line))
-
-
-def mistakes_of(findings: tuple[Finding, ...], *, strict: bool = False) -> tuple[Mistake, ...]:
-    """The errors among the findings (and the warnings, when strict) as BadFile takes them."""
-    return tuple(Mistake(f.where, f.problem, f.fix) for f in findings if counts(f, strict=strict))
 
 
 def counts(finding: Finding, *, strict: bool) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tslc.domain.annotations import human_number
+from tslc.domain.config_document import ConfigDocument
 from tslc.domain.lint_rules import RULES, Finding, Severity
 from tslc.domain.marked_yaml import Node
 
@@ -14,10 +15,15 @@ ENGINE = ("handler", "vllm_engine_config")
 
 @dataclass(frozen=True)
 class LintedConfig:
-    """`root` is the document; `subject` names the file in what is reported."""
+    """`root` is the document as the rules read it; `subject` names the file in what is reported.
 
+    `weights_named`: whether the archive names weights; None when that isn't known.
+    """
+
+    document: ConfigDocument
     root: Node
     subject: str
+    weights_named: bool | None = None
 
     def integer(self, *path: str, default: int) -> int:
         """The whole number at `path`; `default` when there is none (a wrong type is another
@@ -72,13 +78,16 @@ class LintedConfig:
         line: int | None = None,
     ) -> Finding:
         """A finding at the key `path`, or at the nearest section above it that is written."""
-        at = line if line is not None else self.root.line_of(*path)
         key = ".".join(path)
+        if line is None:
+            at, where = self.root.line_of(*path), self.document.place(self.subject, *path)
+        else:
+            at, where = line, f"{self.subject}:{line} {key}".rstrip()
         described = RULES[rule]
         return Finding(
             rule=rule,
             severity=severity or described.severity,
-            where=f"{self.subject}:{at} {key}".rstrip(),
+            where=where,
             line=at,
             key=key,
             problem=problem,

@@ -8,11 +8,6 @@ from tslc.domain.lint_config import ENGINE, LintedConfig
 from tslc.domain.lint_rules import Finding
 
 LEAST_SHARE, MOST_SHARE = 0.9, 0.95
-# Keys of the engine that the handler sets itself, and where they are said instead.
-SET_BY_HANDLER = {
-    "model": "name the weights in archive.yaml (weights), or in handler.model_path",
-    "served_model_name": "move it to handler.served_model_name",
-}
 
 
 def check_engine(config: LintedConfig) -> Iterator[Finding]:
@@ -23,11 +18,29 @@ def check_engine(config: LintedConfig) -> Iterator[Finding]:
             (*ENGINE, "enable_prefix_caching"),
             "prefix caching is off, and the handler has a rag section",
         )
-    for key, fix in SET_BY_HANDLER.items():
-        if config.has(*ENGINE, key):
-            yield config.found(
-                "overridden-engine-key", (*ENGINE, key), f"{key} has no effect here", fix=fix
-            )
+    yield from _weights(config)
+    if config.has(*ENGINE, "served_model_name"):
+        yield config.found(
+            "overridden-engine-key",
+            (*ENGINE, "served_model_name"),
+            "served_model_name has no effect here",
+            fix="move it to handler.served_model_name",
+        )
+
+
+def _weights(config: LintedConfig) -> Iterator[Finding]:
+    """Weights named in the model config count only in an archive that names none."""
+    for path in ((*ENGINE, "model"), ("handler", "model_path")):
+        if not config.value(*path) or config.weights_named:
+            continue
+        if config.weights_named is False:
+            problem = f"{path[-1]} counts, but these weights are not versioned"
+        else:
+            problem = f"weights that {path[-1]} names are not versioned"
+        yield config.found("unversioned-weights", path, problem)
+    if config.weights_named and config.has(*ENGINE, "model"):
+        problem = "model has no effect here: archive.yaml names the weights"
+        yield config.found("overridden-engine-key", (*ENGINE, "model"), problem, fix="remove it")
 
 
 def _share(config: LintedConfig) -> Iterator[Finding]:

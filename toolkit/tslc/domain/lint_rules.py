@@ -54,9 +54,16 @@ _ALL = (
         "Mend the YAML at the line named.",
     ),
     Rule(
+        "unreadable",
+        _E,
+        "every file named is there and a text",
+        "Nothing of it was checked.",
+        "Name a file that is there.",
+    ),
+    Rule(
         "archive-spec",
         _E,
-        "archive.yaml is complete and every key is one of a spec's",
+        "archive.yaml is complete, and what it names is there and can be packed",
         "No archive is built from it.",
         "Write what the message names.",
     ),
@@ -194,6 +201,14 @@ _ALL = (
         "The weights come from the archive's manifest and the names from the handler's own key, "
         "whatever the engine's section says.",
         "Use the handler's key the message names.",
+    ),
+    Rule(
+        "unversioned-weights",
+        _W,
+        "the weights are named in archive.yaml, not in the model config",
+        "What a model config names is loaded as it is that day, and no digest says what it was: "
+        "the same version may answer with other weights.",
+        "Name the weights in archive.yaml (weights).",
     ),
     Rule(
         "startup-timeout",

@@ -6,7 +6,8 @@ types); anything else is a YamlProblem. Never raises anything but that, whatever
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import yaml
@@ -68,19 +69,47 @@ class DuplicateKey:
 
 def read_yaml(text: str) -> tuple[Node, tuple[DuplicateKey, ...]]:
     """The document's mapping and the keys written twice. Raises YamlProblem."""
-    try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-        if not isinstance(root, yaml.MappingNode):
-            raise YamlProblem(1, "the document is not a mapping of keys to values")
-        reader = _Reader()
+    root = compose_yaml(text)
+    if not isinstance(root, yaml.MappingNode):
+        raise YamlProblem(1, "the document is not a mapping of keys to values")
+    return _read(root)
+
+
+def read_value(text: str) -> tuple[Node, tuple[DuplicateKey, ...]]:
+    """One value of any kind (an empty text is null) and the keys written twice in it.
+
+    Raises YamlProblem.
+    """
+    root = compose_yaml(text)
+    return (Node(None, 1), ()) if root is None else _read(root)
+
+
+def compose_yaml(text: str) -> yaml.Node | None:
+    """PyYAML's tree of a text, no value constructed yet; None for an empty one.
+
+    Raises YamlProblem.
+    """
+    with _translated():
+        return yaml.compose(text, Loader=yaml.SafeLoader)
+
+
+def _read(root: yaml.Node) -> tuple[Node, tuple[DuplicateKey, ...]]:
+    reader = _Reader()
+    with _translated():
         return reader.read(root, 1, ()), tuple(reader.duplicates)
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
     except RecursionError:
         raise YamlProblem(1, "the document is nested too deeply") from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         raise YamlProblem(mark.line + 1 if mark else 1, _message(error)) from None
     except _NOT_READABLE as error:
-        raise YamlProblem(1, f"not readable as YAML: {_one_line(error)}") from None
+        raise YamlProblem(1, f"not YAML: {_one_line(error)}") from None
 
 
 def _message(error: yaml.MarkedYAMLError) -> str:

@@ -18,10 +18,11 @@ from tslc.adapters.hugging_face_hub import download_weights
 from tslc.domain import archive_contents as contents
 from tslc.domain.archive_name import ArchiveFormat, archive_name, version_problem
 from tslc.domain.archive_spec import SPEC_NAME, ArchiveSpec, HubWeights, draft_spec
+from tslc.domain.lint_rules import Severity
 from tslc.domain.manifest import MANIFEST_NAME, Manifest, Weights
-from tslc.domain.weights import weights_mistakes
+from tslc.domain.weights import weights_facts, weights_mistakes
 from tslc.errors import BadFile, BadInput, Mistake, Refused
-from tslc.verbs.build_sources import Sources, gather, lint, weights_facts
+from tslc.verbs.build_sources import Sources, as_mistakes, gather, lint
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def plan_build(request: BuildRequest, environment: Mapping[str, str]) -> BuildPl
         raise BadInput(error.message, hint=f"name a folder with an {SPEC_NAME}") from None
     draft = draft_spec(text, environment)
     sources = gather(draft.spec, path.parent, request.model_config, request.overrides)
-    mistakes = [*draft.mistakes, *sources.mistakes]
+    mistakes = [*draft.mistakes, *sources.errors]
     if problem := version_problem(request.version):
         mistakes.append(Mistake("--version", problem, "write it like --version 1.0.0"))
     if mistakes:
@@ -99,11 +100,13 @@ def build(
         manifest, files = _make_files(plan, weights, scratch)
         archive_format = plan.request.archive_format
         result = archiver.pack(files, scratch, archive_format, plan.spec.model)
-        outcome = _publish(result, plan)
-    link = None
-    if folder is not None and weights is not None:
-        link = plan.request.out / "weights" / weights.hex
-        archiver.link_weights(folder, link)
+        outcome = _outcome(result, plan)
+        link = None
+        if folder is not None and weights is not None:
+            link = plan.request.out / "weights" / weights.hex
+            archiver.link_weights(folder, link)
+        if outcome is not Outcome.UNCHANGED:
+            archiver.publish(result, plan.target, replace=outcome is Outcome.REPLACED)
     sha256 = None
     if archive_format is not ArchiveFormat.NO_ARCHIVE:
         sha256 = hash_files({"": plan.target})[""].sha256
@@ -116,13 +119,15 @@ def _weights_folder(plan: BuildPlan) -> Path | None:
     if not isinstance(plan.spec.weights, HubWeights):
         return plan.sources.weights
     hub = plan.spec.weights
-    name = f"hf:{hub.repo}@{hub.revision}"
-    folder = download_weights(hub.repo, hub.revision)
+    folder = download_weights(hub)
     found = source_files.read_weights_folder(folder)
-    mistakes = list(weights_mistakes(found, f"weights: {name}"))
-    errors, _ = lint(plan.sources.model_config, "model_config", weights_facts(found, name))
-    if mistakes or errors:
-        raise BadFile(SPEC_NAME, [*mistakes, *errors])
+    mistakes = list(weights_mistakes(found, f"weights: {hub}"))
+    if config := plan.sources.config:
+        facts = weights_facts(found, str(hub))
+        findings = lint(config.document, str(config.path), facts, weights_named=True)
+        mistakes += as_mistakes(findings, Severity.ERROR)
+    if mistakes:
+        raise BadFile(SPEC_NAME, mistakes)
     return folder
 
 
@@ -152,10 +157,10 @@ def _make_files(
     return manifest, {**tree, MANIFEST_NAME: written}
 
 
-def _publish(result: Path, plan: BuildPlan) -> Outcome:
+def _outcome(result: Path, plan: BuildPlan) -> Outcome:
+    """What is to become of the result; raises Refused when another archive stands there."""
     target = plan.target
     if not source_files.exists(target):
-        archiver.publish(result, target)
         return Outcome.BUILT
     if archiver.same_content(result, target):
         return Outcome.UNCHANGED
@@ -164,5 +169,4 @@ def _publish(result: Path, plan: BuildPlan) -> Outcome:
             f"{target} exists already, with other content",
             hint="give it a new --version, or replace it with --force",
         )
-    archiver.publish(result, target)
     return Outcome.REPLACED

@@ -1,74 +1,115 @@
 """What an archive will be made of: every file a spec names, found, read and checked.
 
-Collects mistakes rather than stopping at the first, so that one run of `tslc build` shows all.
+Collects mistakes rather than stopping at the first, so that one run of `tslc build`, or of
+`tslc lint`, shows all.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tslc.adapters import source_files
 from tslc.adapters.archiver import handler_package
+from tslc.adapters.installed_modules import installed_modules
 from tslc.adapters.source_files import Unreadable
 from tslc.adapters.vllm_source import read_engine_fields
 from tslc.domain import archive_contents as contents
 from tslc.domain.archive_spec import ArchiveSpec, HubWeights, LocalWeights
+from tslc.domain.config_document import ConfigDocument, read_document, with_settings
 from tslc.domain.golden import parse_golden
-from tslc.domain.handler_source import file_name_mistakes, handler_mistakes
-from tslc.domain.lint import check_model_config
-from tslc.domain.lint_rules import Severity
-from tslc.domain.memory import WeightsFacts, read_architecture
-from tslc.domain.overrides import apply_overrides
-from tslc.domain.weights import WeightsFolder, weights_mistakes
+from tslc.domain.gpus import Hardware
+from tslc.domain.handler_source import file_name_mistakes, handler_mistakes, shadowing_mistakes
+from tslc.domain.lint import check_document
+from tslc.domain.lint_rules import Finding, Severity
+from tslc.domain.memory import WeightsFacts
+from tslc.domain.weights import weights_facts, weights_mistakes
 from tslc.errors import BadFile, Mistake, TslcError
+
+
+@dataclass(frozen=True)
+class LintedConfig:
+    """A model config that could be read, and what lint found in it."""
+
+    path: Path
+    document: ConfigDocument
+    findings: tuple[Finding, ...]
 
 
 @dataclass
 class Sources:
-    """Filled in by `gather`: what goes into the archive by path, and what is wrong with it."""
+    """Filled in by `gather`: what goes into the archive by path, and what is wrong with it.
 
+    `mistakes` are without the model config's findings.
+    """
+
+    spec: ArchiveSpec
+    folder: Path
     files: dict[str, Path | bytes] = field(default_factory=dict)
     handler: str = contents.HANDLER_NAME
-    model_config: str = ""
+    config: LintedConfig | None = None
     golden_prompts: int = 0
     weights: Path | None = None
+    facts: WeightsFacts | None = None
     mistakes: list[Mistake] = field(default_factory=list)
-    warnings: list[Mistake] = field(default_factory=list)
 
-    def add(self, where: str, path: str, source: Path | bytes) -> None:
+    @property
+    def errors(self) -> list[Mistake]:
+        """Everything that keeps an archive from being built."""
+        found = self.config.findings if self.config else ()
+        return [*self.mistakes, *as_mistakes(found, Severity.ERROR)]
+
+    @property
+    def warnings(self) -> list[Mistake]:
+        found = self.config.findings if self.config else ()
+        return list(as_mistakes(found, Severity.WARNING))
+
+    def report(self, key: str, problem: str, fix: str) -> None:
+        """A mistake in what the spec's `key` names."""
+        line = self.spec.lines.get(key)
+        self.mistakes.append(Mistake(self.spec.where(key), problem, fix, line))
+
+    def report_all(self, key: str, found: Iterable[Mistake], place: str) -> None:
+        """Mistakes within what the spec's `key` names."""
+        line = self.spec.lines.get(key)
+        self.mistakes += [replace(m, where=f"{place}: {m.where}", line=line) for m in found]
+
+    def add(self, key: str, path: str, source: Path | bytes) -> None:
         if problem := contents.placement_problem(path, self.files):
             fix = "rename the one that is yours"
-            self.mistakes.append(Mistake(where, f"{path} can't be added: {problem}", fix))
+            self.report(key, f"{path} can't be added: {problem}", fix)
         else:
             self.files[path] = source
 
+    def read(self, key: str, path: Path) -> str | None:
+        try:
+            return source_files.read_text(path)
+        except Unreadable as error:
+            self.report(key, error.message, error.hint or "")
+            return None
+
 
 def gather(
-    spec: ArchiveSpec, folder: Path, model_config: Path | None, overrides: tuple[str, ...]
+    spec: ArchiveSpec,
+    folder: Path,
+    model_config: Path | None = None,
+    overrides: tuple[str, ...] = (),
+    *,
+    facts: WeightsFacts | None = None,
+    hardware: Hardware | None = None,
 ) -> Sources:
-    """Everything a spec in `folder` names. `model_config` replaces the spec's own."""
-    sources = Sources()
+    """Everything a spec in `folder` names. `model_config` replaces the spec's own; `facts` are
+    what the model config is checked with instead of those of the spec's weights."""
+    sources = Sources(spec, folder)
     _add_package(sources)
-    _add_handler(sources, spec, folder)
-    _add_golden(sources, spec, folder)
-    _add_extra_files(sources, spec, folder)
-    facts = _check_weights(sources, spec, folder)
-    config = model_config or (folder / spec.model_config if spec.model_config else None)
-    if config is not None:
-        where = "--model-config" if model_config else spec.where("model_config")
-        _add_model_config(sources, spec, where, config, overrides, facts)
+    _add_handler(sources)
+    _add_golden(sources)
+    _add_extra_files(sources)
+    _check_weights(sources)
+    sources.facts = facts or sources.facts
+    _add_model_config(sources, model_config, overrides, hardware)
     return sources
-
-
-def _read(sources: Sources, where: str, path: Path) -> str | None:
-    try:
-        return source_files.read_text(path)
-    except Unreadable as error:
-        sources.mistakes.append(Mistake(where, error.message, error.hint or ""))
-        return None
 
 
 def _add_package(sources: Sources) -> None:
@@ -79,117 +120,122 @@ def _add_package(sources: Sources) -> None:
         sources.files[path] = file
 
 
-def _add_handler(sources: Sources, spec: ArchiveSpec, folder: Path) -> None:
+def _add_handler(sources: Sources) -> None:
+    spec = sources.spec
     if spec.stock or not spec.handler:
         source = contents.STOCK_HANDLER_SOURCE.encode()
         sources.files[contents.HANDLER_NAME] = source
         return
-    where = spec.where("handler")
-    path = folder / spec.handler
-    text = _read(sources, where, path)
-    named = file_name_mistakes(spec.handler)
+    path = sources.folder / spec.handler
+    text = sources.read("handler", path)
+    named = file_name_mistakes(spec.handler, installed_modules())
     found = (*named, *(handler_mistakes(text, path.name) if text is not None else ()))
-    sources.mistakes += [Mistake(f"{where}: {m.where}", m.problem, m.fix) for m in found]
+    sources.report_all("handler", found, spec.where("handler"))
     sources.handler = path.name
     if text is not None and not named:
-        sources.add(where, path.name, path)
+        # What was checked is what is packed, whatever becomes of the file.
+        sources.add("handler", path.name, text.encode())
 
 
-def _add_golden(sources: Sources, spec: ArchiveSpec, folder: Path) -> None:
-    if not spec.golden:
-        return
-    where = spec.where("golden")
-    text = _read(sources, where, folder / spec.golden)
-    if text is None:
+def _add_golden(sources: Sources) -> None:
+    golden = sources.spec.golden
+    if not golden or (text := sources.read("golden", sources.folder / golden)) is None:
         return
     try:
-        sources.golden_prompts = len(parse_golden(text, spec.golden))
+        sources.golden_prompts = len(parse_golden(text, golden))
     except BadFile as error:
-        sources.mistakes += [
-            Mistake(f"{spec.golden}: {m.where}", m.problem, m.fix) for m in error.mistakes
-        ]
-    sources.add(where, contents.GOLDEN_NAME, text.encode())
+        sources.report_all("golden", error.mistakes, golden)
+    sources.add("golden", contents.GOLDEN_NAME, text.encode())
 
 
-def _add_extra_files(sources: Sources, spec: ArchiveSpec, folder: Path) -> None:
+def _add_extra_files(sources: Sources) -> None:
+    spec, folder = sources.spec, sources.folder
     if spec.requirements:
-        where = spec.where("requirements")
-        text = _read(sources, where, folder / spec.requirements)
-        sources.add(where, contents.REQUIREMENTS_NAME, (text or "").encode())
-    where = spec.where("extra_files")
+        text = sources.read("requirements", folder / spec.requirements)
+        sources.add("requirements", contents.REQUIREMENTS_NAME, (text or "").encode())
+    added: list[str] = []
     for said in spec.extra_files:
         try:
-            found = source_files.files_of(source_files.absolute(folder / said))
+            found = source_files.files_of(source_files.absolute(folder / said), folder)
         except Unreadable as error:
-            sources.mistakes.append(Mistake(where, error.message, error.hint or ""))
+            sources.report("extra_files", error.message, error.hint or "")
             continue
         if not found:
-            sources.mistakes.append(Mistake(where, f"{said} is an empty folder", "remove it"))
+            sources.report("extra_files", f"{said} is an empty folder", "remove it")
         for path, file in found.items():
-            sources.add(where, path, file)
+            sources.add("extra_files", path, file)
+        added += found
+    if any(path.endswith((".py", ".so")) for path in added):
+        shadows = shadowing_mistakes(added, installed_modules())
+        sources.report_all("extra_files", shadows, spec.where("extra_files"))
 
 
-def _check_weights(sources: Sources, spec: ArchiveSpec, folder: Path) -> WeightsFacts | None:
-    match spec.weights:
+def _check_weights(sources: Sources) -> None:
+    match sources.spec.weights:
         case LocalWeights(said):
-            where = spec.where("weights")
-            sources.weights = source_files.absolute(folder / said)
+            sources.weights = source_files.absolute(sources.folder / said)
             try:
                 found = source_files.read_weights_folder(sources.weights)
             except Unreadable as error:
-                sources.mistakes.append(Mistake(where, error.message, error.hint or ""))
-                return None
-            sources.mistakes += weights_mistakes(found, f"{where}: {sources.weights}")
-            return weights_facts(found, sources.weights.name)
+                sources.report("weights", error.message, error.hint or "")
+                return
+            mistakes = weights_mistakes(found, str(sources.weights))
+            sources.report_all("weights", mistakes, sources.spec.where("weights"))
+            sources.facts = weights_facts(found, sources.weights.name)
         case HubWeights() | None:
-            return None
+            return
 
 
 def _add_model_config(
     sources: Sources,
-    spec: ArchiveSpec,
-    where: str,
-    path: Path,
+    instead: Path | None,
     overrides: tuple[str, ...],
-    facts: WeightsFacts | None,
+    hardware: Hardware | None,
 ) -> None:
-    text = _read(sources, where, path)
-    if text is None:
+    spec = sources.spec
+    if instead is None and not spec.model_config:
         return
+    path = source_files.tidy(instead or sources.folder / spec.model_config)
     try:
-        text = apply_overrides(text, overrides, str(path))
-    except BadFile as error:
-        sources.mistakes += error.mistakes
-    sources.model_config = text
-    sources.files[contents.MODEL_CONFIG_NAME] = text.encode()
-    errors, sources.warnings = lint(text, str(path), facts)
-    sources.mistakes += errors
+        text = source_files.read_text(path)
+    except Unreadable as error:
+        if instead is None:
+            sources.report("model_config", error.message, error.hint or "")
+        else:
+            sources.mistakes.append(Mistake("--model-config", error.message, error.hint or ""))
+        return
+    document, mistakes = with_settings(read_document(text), overrides)
+    sources.mistakes += mistakes
+    sources.files[contents.MODEL_CONFIG_NAME] = document.text.encode()
+    named = spec.names_weights
+    found = lint(document, str(path), sources.facts, hardware=hardware, weights_named=named)
+    sources.config = LintedConfig(path, document, found)
     sources.mistakes += contents.reference_mistakes(
-        text, str(path), sources.files, stock=spec.stock, weights=spec.weights is not None
+        document, str(path), sources.files, stock=spec.stock, weights=named
     )
 
 
 def lint(
-    text: str, subject: str, facts: WeightsFacts | None
-) -> tuple[list[Mistake], list[Mistake]]:
-    """The errors and the warnings that `tslc lint` has for a model config."""
-    by_severity: Mapping[Severity, list[Mistake]] = {severity: [] for severity in Severity}
-    fields = read_engine_fields()
-    for found in check_model_config(text, subject, engine_fields=fields, weights=facts):
-        mistake = Mistake(found.where, f"{found.problem} ({found.why})", found.fix)
-        by_severity[found.severity].append(mistake)
-    return by_severity[Severity.ERROR], by_severity[Severity.WARNING]
-
-
-def weights_facts(folder: WeightsFolder, name: str) -> WeightsFacts:
-    """What lint wants to know of a weights folder."""
-    try:
-        config = json.loads(folder.config or b"")
-    except (ValueError, RecursionError):
-        config = None
-    size = sum(folder.sizes[path] for path in folder.heads)
-    return WeightsFacts(
-        architecture=read_architecture(config) if isinstance(config, dict) else None,
-        file_bytes=size or None,
-        name=name,
+    document: ConfigDocument,
+    subject: str,
+    facts: WeightsFacts | None,
+    *,
+    hardware: Hardware | None = None,
+    weights_named: bool | None = None,
+) -> tuple[Finding, ...]:
+    """What `tslc lint` finds in a model config."""
+    return check_document(
+        document,
+        subject,
+        engine_fields=read_engine_fields(),
+        weights=facts,
+        hardware=hardware,
+        weights_named=weights_named,
     )
+
+
+def as_mistakes(findings: Iterable[Finding], severity: Severity) -> Iterator[Mistake]:
+    """The findings of one severity, as BadFile takes them."""
+    for found in findings:
+        if found.severity is severity:
+            yield Mistake(found.where, f"{found.problem} ({found.why})", found.fix, found.line)

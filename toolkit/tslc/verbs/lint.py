@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import os.path
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tslc.adapters.source_files import Unreadable, is_folder, read_text
+from tslc.adapters.source_files import Unreadable, is_folder, read_text, read_weights_folder
 from tslc.adapters.vllm_source import read_engine_fields
-from tslc.adapters.weights_folder import read_weights_facts
-from tslc.domain.archive_spec import SPEC_NAME, ArchiveSpec, LocalWeights, draft_spec
+from tslc.domain.archive_spec import SPEC_NAME, draft_spec, is_spec
+from tslc.domain.config_document import read_document
 from tslc.domain.engine_fields import EngineFields
 from tslc.domain.gpus import Hardware
-from tslc.domain.lint import check_model_config, counts
+from tslc.domain.lint import counts
 from tslc.domain.lint_rules import RULES, Finding
 from tslc.domain.memory import WeightsFacts
-from tslc.errors import BadInput, Mistake
-
-_LINE = re.compile(r"line (\d+)")
+from tslc.domain.weights import config_mistakes, weights_facts
+from tslc.errors import BadFile, Mistake
+from tslc.verbs.build_sources import gather
+from tslc.verbs.build_sources import lint as lint_config
 
 
 @dataclass(frozen=True)
@@ -52,81 +51,77 @@ def lint(
     """Lint every file; a folder stands for the archive.yaml in it.
 
     `weights_folder` is the model's; a spec's own weights count where it is None. Raises BadInput
-    for a file or weights folder that can't be read.
+    when it can't be read.
     """
     engine = read_engine_fields()
-    weights = read_weights_facts(weights_folder) if weights_folder else None
+    weights = _facts_of(weights_folder) if weights_folder else None
     files: list[LintedFile] = []
     known: list[bool] = []
-    for path in (path / SPEC_NAME if is_folder(path) else path for path in paths):
-        text = read_text(path)
-        if path.name != SPEC_NAME:
-            findings = _config(text, path, engine, weights, hardware)
+    for said in paths:
+        path = said
+        try:
+            path = said / SPEC_NAME if is_folder(said) else said
+            text = read_text(path)
+        except Unreadable as error:
+            files.append(LintedFile(str(path), (_unreadable(error, path),)))
+            continue
+        if path.name == SPEC_NAME or is_spec(text):
+            found, facts = _spec(text, path, weights, hardware, environment)
+            files += found
+            known.append(facts is not None)
+        else:
+            findings = lint_config(read_document(text), str(path), weights, hardware=hardware)
             files.append(LintedFile(str(path), findings))
             known.append(weights is not None)
-            continue
-        found, facts = _spec(text, path, engine, weights, hardware, environment)
-        files += found
-        known.append(facts is not None)
     return LintReport(tuple(files), _remarks(engine, all(known), hardware))
 
 
-def _config(
-    text: str,
-    path: Path,
-    engine: EngineFields,
-    weights: WeightsFacts | None,
-    hardware: Hardware | None,
-) -> tuple[Finding, ...]:
-    return check_model_config(
-        text, str(path), engine_fields=engine, weights=weights, hardware=hardware
+def _facts_of(folder: Path) -> WeightsFacts:
+    found = read_weights_folder(folder)
+    if mistakes := tuple(config_mistakes(found, str(folder))):
+        raise BadFile("--weights", mistakes)
+    return weights_facts(found, folder.name)
+
+
+def _unreadable(error: Unreadable, path: Path) -> Finding:
+    rule = RULES["unreadable"]
+    return Finding(
+        rule=rule.id,
+        severity=rule.severity,
+        where=str(path),
+        line=1,
+        key="",
+        problem=error.message,
+        why=rule.why,
+        fix=error.hint or rule.fix,
     )
 
 
 def _spec(
     text: str,
     path: Path,
-    engine: EngineFields,
     weights: WeightsFacts | None,
     hardware: Hardware | None,
     environment: Mapping[str, str],
 ) -> tuple[list[LintedFile], WeightsFacts | None]:
-    """The spec's findings, those of the model config it names, and the weights' facts."""
+    """The findings of the spec and of what it names, and the weights' facts: as `tslc build`."""
     draft = draft_spec(text, environment)
-    mistakes = list(draft.mistakes)
-    facts = weights or _weights_of(draft.spec, path, mistakes)
-    config: list[LintedFile] = []
-    if draft.spec.model_config:
-        config_path = Path(os.path.normpath(path.parent / draft.spec.model_config))
-        try:
-            findings = _config(read_text(config_path), config_path, engine, facts, hardware)
-            config.append(LintedFile(str(config_path), findings))
-        except Unreadable as error:
-            where = draft.spec.where("model_config")
-            mistakes.append(Mistake(where, error.message, error.hint or ""))
-    found = tuple(_spec_finding(mistake, path) for mistake in mistakes)
-    return [LintedFile(str(path), found), *config], facts
-
-
-def _weights_of(spec: ArchiveSpec, path: Path, mistakes: list[Mistake]) -> WeightsFacts | None:
-    if not isinstance(spec.weights, LocalWeights):
-        return None
-    try:
-        return read_weights_facts(path.parent / spec.weights.folder)
-    except BadInput as error:
-        mistakes.append(Mistake(spec.where("weights"), error.message, error.hint or ""))
-        return None
+    sources = gather(draft.spec, path.parent, facts=weights, hardware=hardware)
+    mistakes = (*draft.mistakes, *sources.mistakes)
+    files = [LintedFile(str(path), tuple(_spec_finding(mistake, path) for mistake in mistakes))]
+    if config := sources.config:
+        files.append(LintedFile(str(config.path), config.findings))
+    return files, sources.facts
 
 
 def _spec_finding(mistake: Mistake, path: Path) -> Finding:
     rule = RULES["archive-spec"]
-    line = _LINE.match(mistake.where)
     return Finding(
         rule=rule.id,
         severity=rule.severity,
         where=f"{path}: {mistake.where}",
-        line=int(line[1]) if line else 1,
-        key=mistake.where.rpartition(", ")[2],
+        line=mistake.line or 1,
+        key=mistake.where.removeprefix(f"line {mistake.line}, ").partition(":")[0],
         problem=mistake.problem,
         why=rule.why,
         fix=mistake.fix,

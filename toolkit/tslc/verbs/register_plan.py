@@ -6,14 +6,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
 from tslc.adapters import model_store
 from tslc.adapters.archive_file import VerifiedArchive, open_archive
 from tslc.adapters.digest_cache import DigestCache, cache_folder
 from tslc.adapters.hashing import hash_files
 from tslc.adapters.source_files import weights_files
+from tslc.domain.archive_contents import MODEL_CONFIG_NAME
 from tslc.domain.archive_name import model_name_problem, version_problem
+from tslc.domain.config_document import read_document
 from tslc.domain.golden import GoldenPrompt, parse_golden
 from tslc.domain.loading import LoadPlan, load_plan, served_name
 from tslc.domain.manifest import Weights
@@ -180,9 +180,9 @@ def _weights(
 
 
 def _read_config(archive: VerifiedArchive) -> Mapping[str, object]:
-    try:
-        config = yaml.safe_load(archive.model_config)
-    except yaml.YAMLError as error:
-        problem = Mistake("model-config.yaml", f"not YAML: {error}", "build the archive again")
-        raise BadFile(str(archive.path), [problem]) from None
-    return config if isinstance(config, dict) else {}
+    document = read_document(archive.model_config)
+    if broken := document.problem:
+        where = f"{MODEL_CONFIG_NAME} line {broken.line}"
+        problem = Mistake(where, broken.problem, "build the archive again", broken.line)
+        raise BadFile(str(archive.path), [problem])
+    return document.section()

@@ -235,7 +235,7 @@ def _final(plan: RunPlan, report: Callable[[str], None]) -> RunPlan:
         case HubSource(weights, cache) as source:
             report(f"fetching {source}")
             try:
-                folder = download_weights(weights.repo, weights.revision, cache)
+                folder = download_weights(weights, cache)
             except TslcError as error:
                 error.message = f"there is no folder {plan.request.model}, and {error.message}"
                 raise

@@ -18,9 +18,10 @@ from tslc.adapters.ts_launcher import launcher_config
 from tslc.adapters.vllm_source import read_engine_fields
 from tslc.domain.archive_name import model_name_problem
 from tslc.domain.archive_spec import SPEC_NAME, draft_spec
+from tslc.domain.config_document import read_document, with_settings
 from tslc.domain.launcher_flags import EngineFlag, engine_values
+from tslc.domain.lint_rules import Severity
 from tslc.domain.memory import WeightsFacts
-from tslc.domain.overrides import apply_overrides
 from tslc.domain.quick_run import (
     CPU_SPACE,
     DEFAULT_NAME,
@@ -30,9 +31,9 @@ from tslc.domain.quick_run import (
     QuickModel,
     quick_config,
 )
-from tslc.domain.weights import weights_mistakes
+from tslc.domain.weights import weights_facts, weights_mistakes
 from tslc.errors import BadFile, BadInput, Refused
-from tslc.verbs.build_sources import lint, weights_facts
+from tslc.verbs.build_sources import as_mistakes, lint
 from tslc.verbs.run_source import (
     BuiltSource,
     FolderSource,
@@ -180,12 +181,12 @@ def configured(plan: RunPlan, folder: Path | None) -> RunPlan:
     model = QuickModel(plan.model, said, path, plan.engine)
     config = quick_config(plan.base, model, plan.machine, facts)
     subject = "the model config of this run"
-    text = apply_overrides(config.text, plan.request.overrides, subject)
-    errors, warnings = lint(text, subject, facts)
-    if errors:
+    document, mistakes = with_settings(read_document(config.text), plan.request.overrides)
+    found = lint(document, subject, facts, weights_named=True)
+    if errors := [*mistakes, *as_mistakes(found, Severity.ERROR)]:
         raise BadFile(subject, errors)
-    remarks = (*config.remarks, *map(str, warnings))
-    return replace(plan, config=QuickConfig(text, remarks))
+    remarks = (*config.remarks, *map(str, as_mistakes(found, Severity.WARNING)))
+    return replace(plan, config=QuickConfig(document.text, remarks))
 
 
 def _facts(folder: Path) -> WeightsFacts:

@@ -32,7 +32,7 @@ class HubSource:
     cache: Path | None
 
     def __str__(self) -> str:
-        return f"hf:{self.weights.repo}@{self.weights.revision}"
+        return str(self.weights)
 
 
 @dataclass(frozen=True)
