@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 import pytest
 import yaml
 
-from tslc.domain.node import NodeSettings, Ports, node_paths
+from tslc.domain.node import NODE_MARK, NodeSettings, Ports, node_paths
 from tslc.domain.node_files import (
     CREDENTIALS,
     render_config,
@@ -106,6 +106,7 @@ def test_the_server_keeps_to_its_own_folders_and_code() -> None:
     assert env["JAVA_HOME"] == "/java"
     assert env["TEMP"] == env["TMPDIR"] == str(PATHS.tmp)
     assert env["TSLC_RUN_DIR"] == str(PATHS.run)
+    assert env[NODE_MARK] == PATHS.mark
     assert env["TSLC_WEIGHTS_DIR"] == str(PATHS.weights)
     assert not {"TS_CONFIG_FILE", "PYTHONPATH"} & env.keys()
     assert env["LOG_LOCATION"] == str(PATHS.logs)

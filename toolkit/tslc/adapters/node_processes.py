@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import psutil
 from psutil import Process
 
 from tslc.adapters.clock import wait_until
-from tslc.domain.node import NodePaths
+from tslc.domain.node import NODE_MARK, NodePaths
 
 __all__ = [
     "Process",
@@ -47,23 +49,45 @@ def is_alive(pid: int) -> bool:
 
 
 def node_processes(paths: NodePaths) -> tuple[Process, ...]:
-    """Every process that bears the node's mark: its TSLC_RUN_DIR, or a current folder in its tmp.
+    """Every process that the node started, by the mark in its environment.
 
-    The second mark finds processes that wrote over their environment when they renamed themselves.
+    This process and those above it are never among them: whoever asks must survive the answer.
     """
-    return tuple(process for process in psutil.process_iter() if _is_marked(process, paths))
+    spared = _own_line()
+    return tuple(
+        process
+        for process in psutil.process_iter()
+        if process.pid not in spared and _is_marked(process, paths)
+    )
+
+
+def _own_line() -> frozenset[int]:
+    """This process and its ancestors."""
+    found = {os.getpid()}
+    with contextlib.suppress(psutil.Error):
+        found |= {process.pid for process in Process().parents()}
+    return frozenset(found)
 
 
 def _is_marked(process: Process, paths: NodePaths) -> bool:
     with contextlib.suppress(psutil.Error, OSError):
         if process.status() == psutil.STATUS_ZOMBIE:
             return False
-        if process.environ().get("TSLC_RUN_DIR") == str(paths.run):
-            return True
-    with contextlib.suppress(psutil.Error, OSError):
-        folder = process.cwd().removesuffix(" (deleted)")
-        return Path(folder).is_relative_to(paths.tmp)
+        environment = process.environ()
+        return environment.get(NODE_MARK) == paths.mark or (
+            "PATH" not in environment and _is_worker_below(process, paths.tmp)
+        )
     return False
+
+
+def _is_worker_below(process: Process, folder: Path) -> bool:
+    """Whether a process that wrote over its environment, to rename itself, is a worker's.
+
+    A person's shell may stand in the folder, too: only the node's own Python counts.
+    """
+    place = process.cwd().removesuffix(" (deleted)")
+    own = Path(process.exe()) == Path(sys.executable).resolve()
+    return own and Path(place).is_relative_to(folder)
 
 
 def family(pids: Iterable[int]) -> tuple[Process, ...]:

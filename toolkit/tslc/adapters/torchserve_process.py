@@ -80,7 +80,7 @@ def launch(paths: NodePaths, env: Mapping[str, str], java: Java) -> Server:
     command += ["--ts-config", str(paths.config), "--log-config", str(paths.log_config)]
     command += ["--model-store", str(paths.model_store)]
     environment = server_environment(env, paths, java.home)
-    with paths.console.open("wb") as console, _process_errors(paths):
+    with _process_errors(paths), paths.console.open("wb") as console:
         subprocess.run(
             command,
             cwd=paths.root,
@@ -128,11 +128,13 @@ def end_leftovers(paths: NodePaths, grace: float) -> tuple[str, ...]:
     Raises RemoteFailed when one won't end.
     """
     wait_until(lambda: not node_processes(paths), grace)
-    found = node_processes(paths)
-    names = tuple(name_of(process) for process in found)
-    if left := end(found, 2.0):
-        pids = ", ".join(str(process.pid) for process in left)
-        raise RemoteFailed(
-            f"processes of node '{paths.name}' won't end: {pids}", hint=f"kill -9 {pids}"
-        )
-    return names
+    names: list[str] = []
+    # Again until there is none: what is being ended may start another.
+    while found := node_processes(paths):
+        names += [name_of(process) for process in found]
+        if left := end(found, 2.0):
+            pids = " ".join(str(process.pid) for process in left)
+            raise RemoteFailed(
+                f"processes of node '{paths.name}' won't end: {pids}", hint=f"kill -9 {pids}"
+            )
+    return tuple(names)

@@ -15,7 +15,7 @@ from xml.sax.saxutils import quoteattr
 
 import yaml
 
-from tslc.domain.node import NodePaths, NodeSettings
+from tslc.domain.node import NODE_MARK, NodePaths, NodeSettings
 
 MAX_REQUEST_BYTES = 32 * 1024 * 1024
 MAX_RESPONSE_BYTES = 64 * 1024 * 1024
@@ -179,11 +179,12 @@ def server_environment(
         "TMPDIR": tmp,
         "LOG_LOCATION": str(paths.logs),
         "METRICS_LOCATION": str(paths.logs),
+        NODE_MARK: paths.mark,
         "TSLC_RUN_DIR": str(paths.run),
         "TSLC_WEIGHTS_DIR": str(paths.weights),
         "PYTHONUNBUFFERED": "1",
         # Keeps a process's environment readable in /proc when it renames itself, as vLLM's do:
-        # it is by TSLC_RUN_DIR there that a node finds what it started.
+        # it is by the mark there that a node finds what it started.
         "SPT_NOENV": "1",
     }
     if java_home is not None:
