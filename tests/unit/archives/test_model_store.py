@@ -32,3 +32,10 @@ def test_an_archive_that_changed_since_it_was_verified_is_not_put_into_the_store
     with pytest.raises(TslcError, match="changed while it was copied"):
         model_store.place(built, tmp_path, "tiny-1.0.0.mar")
     assert not list(tmp_path.glob("*.mar"))
+
+
+def test_the_name_in_the_store_is_that_of_what_an_archive_is_not_of_its_own_name(workshop):
+    tgz = workshop.built("--format", "tgz").rename(workshop.dist / "renamed.mar")
+    assert model_store.file_name(tgz, "tiny", "1.0.0") == "tiny-1.0.0.tar.gz"
+    mar = workshop.built().rename(workshop.dist / "renamed.gz")
+    assert model_store.file_name(mar, "tiny", "1.0.0") == "tiny-1.0.0.mar"

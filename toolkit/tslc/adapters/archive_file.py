@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tslc.adapters.archive_readers import Entry, read_entries
 from tslc.adapters.archiver import ARCHIVER_MANIFEST
-from tslc.domain.archive_contents import archive_mistakes
+from tslc.domain.archive_contents import MODEL_CONFIG_NAME, archive_mistakes
 from tslc.domain.manifest import MANIFEST_NAME, FileEntry, Manifest
 from tslc.errors import BadFile, Mistake, TslcError
 
@@ -31,8 +31,13 @@ class VerifiedArchive:
     manifest: Manifest
 
     def read(self, name: str) -> bytes:
-        """A file of at most 16 MiB, verified again; raises BadFile when it changed meanwhile."""
-        expected = self.manifest.files[name]
+        """A file of at most 16 MiB, verified again.
+
+        Raises BadFile when there is none of that name, or it changed meanwhile.
+        """
+        expected = self.manifest.files.get(name)
+        if expected is None:
+            raise BadFile(str(self.path), [Mistake(name, "not in the archive", _REBUILD)])
         if expected.size > MAX_KEPT:
             raise TslcError(f"{name} in {self.path} is too big to be read at once")
         for entry in _entries(self.path):
@@ -42,13 +47,20 @@ class VerifiedArchive:
                 return content
         raise BadFile(str(self.path), [Mistake(name, "gone since it was opened", _REBUILD)])
 
+    def text(self, name: str) -> str:
+        """A file that holds a text; raises BadFile also when it is not UTF-8."""
+        try:
+            return self.read(name).decode("utf-8")
+        except UnicodeDecodeError:
+            raise BadFile(str(self.path), [Mistake(name, "not UTF-8 text", _REBUILD)]) from None
+
     @property
     def golden(self) -> str:
-        return self.read(self.manifest.golden).decode("utf-8")
+        return self.text(self.manifest.golden)
 
     @property
     def model_config(self) -> str:
-        return self.read("model-config.yaml").decode("utf-8")
+        return self.text(MODEL_CONFIG_NAME)
 
 
 def open_archive(path: Path) -> VerifiedArchive:

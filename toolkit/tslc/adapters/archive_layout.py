@@ -7,13 +7,12 @@ own unpackers can't see other files in an archive than tslc verified.
 
 from __future__ import annotations
 
-import struct
 import tarfile
 import zipfile
-import zlib
 from pathlib import Path
 from typing import IO
 
+from tslc.adapters.stored_gzip import StoredGzip
 from tslc.errors import BadInput, TslcError
 
 MAX_ARCHIVE = (1 << 31) - 1
@@ -25,8 +24,6 @@ FILE_MODE = 0o644
 FOLDER_MODE = 0o755
 TAR_BLOCK = 512
 TAR_END = bytes(2 * TAR_BLOCK)
-_GZIP_HEAD = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
-_GZIP_BLOCK = 0xFFFF
 _CHUNK = 1024 * 1024
 
 
@@ -84,33 +81,6 @@ def check_size(files: dict[str, Path]) -> None:
             f"the archive would hold {total / 2**30:.1f} GiB, more than the 2 GiB it can",
             hint="weights belong beside it (`weights:`), not in extra_files",
         )
-
-
-class StoredGzip:
-    """A gzip stream of stored blocks: what is written depends on the content alone."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
-        self._waiting = bytearray()
-        self._crc = 0
-        self._size = 0
-        file.write(_GZIP_HEAD)
-
-    def write(self, content: bytes) -> None:
-        self._crc = zlib.crc32(content, self._crc)
-        self._size += len(content)
-        self._waiting += content
-        while len(self._waiting) > _GZIP_BLOCK:
-            self._block(bytes(self._waiting[:_GZIP_BLOCK]), last=False)
-            del self._waiting[:_GZIP_BLOCK]
-
-    def finish(self) -> None:
-        self._block(bytes(self._waiting), last=True)
-        self._file.write(struct.pack("<LL", self._crc, self._size & 0xFFFFFFFF))
-
-    def _block(self, content: bytes, *, last: bool) -> None:
-        size = len(content)
-        self._file.write(struct.pack("<BHH", int(last), size, size ^ 0xFFFF) + content)
 
 
 def _copy(source: IO[bytes], sink: IO[bytes] | StoredGzip) -> None:

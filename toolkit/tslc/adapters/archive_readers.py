@@ -7,19 +7,19 @@ byte the one archive_layout writes is refused: there is nothing left to read in 
 
 from __future__ import annotations
 
-import gzip
 import os
 import stat
 import struct
 import tarfile
 import zipfile
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, assert_never
 
 from tslc.adapters import archive_layout as layout
+from tslc.adapters.stored_gzip import HEAD, NotStoredGzip, StoredGzipReader
+from tslc.domain.archive_name import ArchiveFormat
 from tslc.domain.manifest import MAX_FILES, path_problem
 from tslc.errors import BadFile, BadInput, Mistake
 
@@ -32,7 +32,7 @@ _ZIP_FIELDS = (
     *("extract_version", "reserved", "flag_bits", "volume", "internal_attr", "external_attr"),
     *("header_offset", "compress_size"),
 )
-Readable = IO[bytes] | gzip.GzipFile
+Readable = IO[bytes] | StoredGzipReader
 
 
 @dataclass(frozen=True)
@@ -46,18 +46,30 @@ class Entry:
 
 def read_entries(path: Path) -> Iterator[Entry]:
     """The files of an archive in order; raises BadFile when it is not as tslc packs one."""
+    match format_of(path):
+        case ArchiveFormat.NO_ARCHIVE:
+            return _checked(path, _folder_entries(path))
+        case ArchiveFormat.MAR:
+            return _checked(path, _zip_entries(path))
+        case ArchiveFormat.TGZ:
+            return _checked(path, _tgz_entries(path))
+        case other:
+            assert_never(other)
+
+
+def format_of(path: Path) -> ArchiveFormat:
+    """By what it is, whatever it is called; raises BadInput (BadFile) for what is no archive."""
     if path.is_dir():
-        return _checked(path, _folder_entries(path))
+        return ArchiveFormat.NO_ARCHIVE
     if not path.is_file():
         raise BadInput(f"no archive {path}", hint="build one with `tslc build`")
     if path.stat().st_size > layout.MAX_ARCHIVE:
         raise _refuse(path, "the archive", "over 2 GiB")
     with path.open("rb") as file:
         magic = file.read(2)
-    if magic == b"PK":
-        return _checked(path, _zip_entries(path))
-    if magic == b"\x1f\x8b":
-        return _checked(path, _tgz_entries(path))
+    for known, archive_format in ((b"PK", ArchiveFormat.MAR), (HEAD[:2], ArchiveFormat.TGZ)):
+        if magic == known:
+            return archive_format
     raise _refuse(path, "the file", "neither a .mar nor a .tar.gz")
 
 
@@ -104,7 +116,7 @@ def _zip_entries(path: Path) -> Iterator[Entry]:
             raise _refuse(path, "the file", "something stands before its directory")
 
 
-def _check_zip_end(path: Path, file: Readable) -> int:
+def _check_zip_end(path: Path, file: IO[bytes]) -> int:
     """Where the directory begins. Bounds it before it is read: no comment, no zip64, no tail."""
     size = file.seek(0, os.SEEK_END)
     tail = 20 + _ZIP_END.size
@@ -124,18 +136,14 @@ def _check_zip_end(path: Path, file: Readable) -> int:
 
 
 def _tgz_entries(path: Path) -> Iterator[Entry]:
-    left = path.stat().st_size
     root = None
-    with gzip.open(path) as stream:
+    with path.open("rb") as file:
+        stream = _gzip_reader(path, file)
         while True:
             header = _read(path, stream, layout.TAR_BLOCK)
-            left -= layout.TAR_BLOCK
             if header == layout.TAR_END[: layout.TAR_BLOCK]:
                 break
             name, size = _tar_file(path, header)
-            left -= size
-            if left < 0:
-                raise _refuse(path, repr(name), "it unpacks to more than the archive's own size")
             first, _, name = name.partition("/")
             root = root or first
             if first != root or not name:
@@ -144,12 +152,17 @@ def _tgz_entries(path: Path) -> Iterator[Entry]:
             yield Entry(name, size, content)
             for _ in content:
                 pass
-            padding = -size % layout.TAR_BLOCK
-            left -= padding
-            if any(_read(path, stream, padding)):
+            if any(_read(path, stream, -size % layout.TAR_BLOCK)):
                 raise _refuse(path, repr(name), "something stands behind it")
         if any(_read(path, stream, layout.TAR_BLOCK)) or _read_some(path, stream, 1):
             raise _refuse(path, "the file", "something stands behind its end")
+
+
+def _gzip_reader(path: Path, file: IO[bytes]) -> StoredGzipReader:
+    try:
+        return StoredGzipReader(file)
+    except NotStoredGzip as error:
+        raise _refuse(path, "the file", str(error)) from None
 
 
 def _tar_file(path: Path, header: bytes) -> tuple[str, int]:
@@ -183,8 +196,8 @@ def _read(path: Path, stream: Readable, size: int) -> bytes:
 def _read_some(path: Path, stream: Readable, size: int) -> bytes:
     try:
         return stream.read(size)
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise _refuse(path, "the file", f"not a whole gzip: {error}") from None
+    except NotStoredGzip as error:
+        raise _refuse(path, "the file", str(error)) from None
 
 
 def _folder_entries(root: Path) -> Iterator[Entry]:

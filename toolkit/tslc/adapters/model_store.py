@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from tslc.adapters.archive_file import VerifiedArchive, open_archive
+from tslc.adapters.archive_readers import format_of
 from tslc.adapters.archiver import link_weights
 from tslc.domain.archive_name import ArchiveFormat, archive_name
 from tslc.errors import TslcError
@@ -33,10 +34,7 @@ def file_name(archive: Path, model: str, version: str) -> str:
 
     TorchServe unpacks by the end of the name.
     """
-    if archive.is_dir():
-        return archive_name(model, version, ArchiveFormat.NO_ARCHIVE)
-    packed = ArchiveFormat.TGZ if archive.suffix in (".gz", ".tgz") else ArchiveFormat.MAR
-    return archive_name(model, version, packed)
+    return archive_name(model, version, format_of(archive))
 
 
 def place(verified: VerifiedArchive, model_store: Path, name: str) -> Path:
