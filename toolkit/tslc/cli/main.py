@@ -23,6 +23,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "diff": ("diff", "Show what changed from one version in the store to another."),
     "down": ("down", "Stop the local node and everything it started."),
     "gc": ("gc", "Find blobs in the store that nothing refers to, and delete them."),
+    "keygen": ("keygen", "Make a key pair to sign versions with."),
     "lint": ("lint", "Check model configs and archive specs, and say how to mend them."),
     "list": ("list_versions", "List the versions in the store."),
     "pull": ("pull", "Bring a version from the store, every byte verified."),
@@ -87,7 +88,8 @@ def main() -> NoReturn:
         click.echo("interrupted", err=True)
         sys.exit(130)
     except click.UsageError as error:
-        error.show()
+        click.echo(f"error: {error.format_message()}", err=True)
+        click.echo(f"hint: {error.ctx.command_path if error.ctx else 'tslc'} --help", err=True)
         sys.exit(2)
     except click.ClickException as error:
         click.echo(f"error: {error.format_message()}", err=True)

@@ -21,6 +21,7 @@ from tslc.cli.store_options import (
 from tslc.verbs.push import Pushed, PushOutcome, push
 from tslc.verbs.push_archive import archive_source
 from tslc.verbs.store_access import open_store
+from tslc.verbs.store_trust import signer
 
 _PATH = click.Path(path_type=Path)
 
@@ -28,6 +29,7 @@ _PATH = click.Path(path_type=Path)
 @click.command("push")
 @click.argument("archive", type=_PATH)
 @click.option("--weights", type=_PATH, help="The weights' folder, if not beside the archive.")
+@click.option("--sign", "key", metavar="KEY", help="Sign: a private key's file, or awskms:///KEY.")
 @click.option("--repair", is_flag=True, help="Send every blob, also those that are there.")
 @store_options
 @dry_run_option
@@ -35,6 +37,7 @@ _PATH = click.Path(path_type=Path)
 def command(
     archive: Path,
     weights: Path | None,
+    key: str | None,
     repair: bool,
     name: str,
     dry_run: bool,
@@ -49,8 +52,9 @@ def command(
     """
     store = open_store(settings_of(flags), node_of(name))
     source = archive_source(archive, weights, os.environ)
+    sign = signer(key) if key else None
     with byte_progress("sending") as progress:
-        result = push(store, source, repair=repair, dry_run=dry_run, progress=progress)
+        result = push(store, source, sign=sign, repair=repair, dry_run=dry_run, progress=progress)
     emit(_as_json(result), lambda: _text(result), as_json=as_json)
 
 
