@@ -2,8 +2,9 @@
 
     python -m tslc_handlers.serve FOLDER [--host 127.0.0.1 --port 8000 | --uds PATH]
 
-FOLDER is what an archive unpacks to. Its handler is imported from there, so that a version runs its
-own code. Ends with 1 and the reason when the model does not load.
+FOLDER is what an archive unpacks to. Its handler is imported from there, and its tslc_handlers too
+(this process becomes one that finds them first), so that a version runs its own code. Ends with 1
+and the reason when the model does not load.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import importlib
 import inspect
 import json
 import logging
+import os
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -61,6 +63,20 @@ async def serve(folder: Path, uds: Path | None, *, end_with_parent: bool, **wher
         await handler.close()
 
 
+def run_own_code(folder: Path, arguments: list[str]) -> None:
+    """Does not return where the archive has other tslc_handlers than these: they take over."""
+    own = folder / "tslc_handlers"
+    if not (own / "serve.py").is_file() or own.samefile(Path(__file__).parent):
+        return
+    others = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    if others[0] == str(folder):
+        raise SystemExit(f"can't import {own}: these came first: {Path(__file__).parent}")
+    path = os.pathsep.join([str(folder), *filter(None, others)])
+    # -P: without it the current folder comes before PYTHONPATH.
+    command = [sys.executable, "-P", "-m", "tslc_handlers.serve", *arguments]
+    os.execve(sys.executable, command, {**os.environ, "PYTHONPATH": path})  # noqa: S606 - itself
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="tslc_handlers.serve")
     parser.add_argument("folder", type=Path)
@@ -71,6 +87,7 @@ def main() -> None:
         "--end-with-parent", action="store_true", help="end when the process that started this does"
     )
     args = parser.parse_args()
+    run_own_code(args.folder.resolve(), sys.argv[1:])
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     where = {"host": args.host, "port": args.port, "end_with_parent": args.end_with_parent}
     uvloop.run(serve(args.folder.resolve(), args.uds, **where))
