@@ -80,7 +80,7 @@ def cli() -> None:
 
 def main() -> NoReturn:
     try:
-        cli.main(standalone_mode=False)
+        cli.main(prog_name="tslc", standalone_mode=False)
         sys.exit(0)
     except click.exceptions.Exit as stop:
         sys.exit(stop.exit_code)
