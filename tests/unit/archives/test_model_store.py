@@ -6,7 +6,7 @@ import pytest
 
 from tslc.adapters import model_store
 from tslc.adapters.archive_file import open_archive
-from tslc.errors import TslcError
+from tslc.errors import BadInput, TslcError
 
 
 @pytest.mark.parametrize("archive_format", ["mar", "tgz", "no-archive"])
@@ -39,3 +39,10 @@ def test_the_name_in_the_store_is_that_of_what_an_archive_is_not_of_its_own_name
     assert model_store.file_name(tgz, "tiny", "1.0.0") == "tiny-1.0.0.tar.gz"
     mar = workshop.built().rename(workshop.dist / "renamed.gz")
     assert model_store.file_name(mar, "tiny", "1.0.0") == "tiny-1.0.0.mar"
+
+
+def test_a_folder_that_no_system_can_have_is_bad_input(tmp_path):
+    with pytest.raises(BadInput, match="File name too long"):
+        model_store.find_archives("m", "1", [tmp_path / ("long" * 100)])
+    with pytest.raises(BadInput, match="File name too long"):
+        model_store.find_weights("0" * 64, [tmp_path / ("long" * 100)])

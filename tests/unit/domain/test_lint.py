@@ -225,8 +225,10 @@ def test_an_integer_over_32_bits_is_ignored_by_torchserve_and_found_here() -> No
 def test_a_model_that_needs_more_than_its_gpu_is_told_the_ways_out() -> None:
     (finding,) = lint(GOOD, facts(LLAMA_70B), cards("a100-80gb"))
     assert finding.rule == "weights-fit"
-    assert "tensor_parallel_size: 2" in finding.fix
-    assert "8 bits" in finding.fix
+    assert "2 such GPUs and tensor_parallel_size: 2" in finding.fix
+    assert "use a model quantised to 8 bits" in finding.fix
+    (finding,) = lint(GOOD, facts(LLAMA_70B), cards("a100-80gb", 4))
+    assert "use tensor_parallel_size: 2 with" in finding.fix
     (finding,) = lint(GOOD.replace("8192", "32768"), facts(LLAMA_70B), cards("a100-80gb"))
     assert "4 bits" in finding.fix, "8 bits would leave too little for the longest request"
 

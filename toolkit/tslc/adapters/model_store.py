@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import tempfile
 from collections.abc import Iterable
@@ -10,6 +11,7 @@ from pathlib import Path
 from tslc.adapters.archive_file import VerifiedArchive, open_archive
 from tslc.adapters.archive_readers import format_of
 from tslc.adapters.archiver import link_weights
+from tslc.adapters.source_files import exists, is_folder
 from tslc.domain.archive_name import ArchiveFormat, archive_name
 from tslc.errors import TslcError
 
@@ -17,14 +19,15 @@ from tslc.errors import TslcError
 def find_archives(model: str, version: str, folders: Iterable[Path]) -> tuple[Path, ...]:
     """Every archive called like that version, in the order of the folders."""
     names = [archive_name(model, version, one) for one in ArchiveFormat]
-    return tuple(folder / name for folder in folders for name in names if (folder / name).exists())
+    found = (folder / name for folder in folders for name in names)
+    return tuple(path for path in found if exists(path))
 
 
 def find_weights(hex_digest: str, places: Iterable[Path]) -> Path | None:
     """The first of the folders `<place>/<hex>` that exists, links resolved."""
     for place in places:
         folder = place / hex_digest
-        if folder.is_dir():
+        if is_folder(folder):
             return folder.resolve()
     return None
 
@@ -65,13 +68,32 @@ def place(verified: VerifiedArchive, model_store: Path, name: str) -> Path:
 
 
 def remove(target: Path) -> None:
-    if target.is_dir() and not target.is_symlink():
-        shutil.rmtree(target, ignore_errors=True)
-    else:
-        target.unlink(missing_ok=True)
+    try:
+        if target.is_dir() and not target.is_symlink():
+            shutil.rmtree(target, ignore_errors=True)
+        else:
+            target.unlink(missing_ok=True)
+    except OSError as error:
+        raise TslcError(f"can't delete {target}: {error.strerror or error}") from error
 
 
-def place_weights(folder: Path, weights: Path, hex_digest: str) -> None:
-    """Let `<weights>/<hex>` lead to the folder."""
-    if folder != (weights / hex_digest).resolve():
-        link_weights(folder, weights / hex_digest)
+def place_weights(folder: Path, weights: Path, hex_digest: str) -> Path | None:
+    """Let `<weights>/<hex>` lead to the folder; that link, if there was none before."""
+    link = weights / hex_digest
+    fresh = not link.exists()
+    if folder != link.resolve():
+        try:
+            link_weights(folder, link)
+        except OSError as error:
+            raise TslcError(f"can't link {folder} in {weights}: {error}") from error
+    return link if fresh else None
+
+
+def names_weights(model_store: Path, hex_digest: str) -> bool:
+    """Whether an archive in the model store names the weights of that digest."""
+    for path in sorted(model_store.glob("[!.]*")):
+        with contextlib.suppress(TslcError):
+            weights = open_archive(path).manifest.weights
+            if weights is not None and weights.hex == hex_digest:
+                return True
+    return False

@@ -186,11 +186,12 @@ def _no_fit(config: LintedConfig, a: Architecture, size: int, hardware: Hardware
 
 
 def _ways_out(config: LintedConfig, a: Architecture, size: int, hardware: Hardware) -> str:
-    """More GPUs, or a smaller model; only what leaves room for the longest request promised."""
+    """More of the GPUs there are, a smaller model, or more GPUs than there are; only what leaves
+    room for the longest request promised."""
     ways = []
     cards = config.copy_gpus
     more = next((n for n in _card_counts(a) if _serves(config, a, size, hardware, n)), None)
-    if more is not None:
+    if more is not None and more <= hardware.gpus:
         ways.append(f"tensor_parallel_size: {more} with parallelLevel: {more}")
     if a.quantization is None and not config.has(*ENGINE, "quantization"):
         for bits, names in ((8, "8 bits (fp8)"), (4, "4 bits (AWQ, GPTQ)")):
@@ -198,6 +199,9 @@ def _ways_out(config: LintedConfig, a: Architecture, size: int, hardware: Hardwa
             if smaller and _serves(config, a, smaller, hardware, cards):
                 ways.append(f"a model quantised to {names}, {gib(smaller)}")
                 break
+    if more is not None and more > hardware.gpus:
+        sizes = f"tensor_parallel_size: {more} with parallelLevel: {more}"
+        ways.append(f"{more} such GPUs and {sizes}")
     return ("use " + ", or ".join(ways)) if ways else "use bigger GPUs, or a smaller model"
 
 
