@@ -8,17 +8,31 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 from tslc.domain.node import NodePaths, NodeState
-from tslc.errors import Refused
+from tslc.errors import BadInput, Refused
+
+
+@contextlib.contextmanager
+def _usable(folder: Path) -> Iterator[None]:
+    """The one place where a folder that can't be used becomes an error with a way out."""
+    try:
+        yield
+    except OSError as error:
+        raise BadInput(
+            f"can't use {folder}: {error.strerror or error}",
+            hint="export TSLC_HOME=FOLDER   # one you can write to",
+        ) from None
 
 
 def read_state(paths: NodePaths) -> NodeState | None:
     """What the node remembers; None when there has been no such node."""
-    try:
-        text = paths.state.read_text("utf-8")
-    except FileNotFoundError:
-        return None
+    with _usable(paths.root):
+        try:
+            text = paths.state.read_text("utf-8")
+        except FileNotFoundError:
+            return None
     return NodeState.parse(text, str(paths.state))
 
 
@@ -29,22 +43,24 @@ def write_state(paths: NodePaths, state: NodeState) -> None:
 def write_atomically(path: Path, text: str) -> None:
     """A reader sees the old file or the new one."""
     beside = path.with_name(f".{path.name}.{os.getpid()}")
-    beside.write_text(text, "utf-8")
-    beside.replace(path)
+    with _usable(path.parent):
+        beside.write_text(text, "utf-8")
+        beside.replace(path)
 
 
 def make_folders(paths: NodePaths) -> None:
     """The node's folders, its own to read and nobody else's."""
-    paths.root.mkdir(mode=0o700, parents=True, exist_ok=True)
-    paths.root.chmod(0o700)
-    for folder in paths.folders:
-        folder.mkdir(mode=0o700, exist_ok=True)
-        folder.chmod(0o700)
+    with _usable(paths.root):
+        paths.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        paths.root.chmod(0o700)
+        for folder in paths.folders:
+            folder.mkdir(mode=0o700, exist_ok=True)
+            folder.chmod(0o700)
 
 
 def empty(folder: Path) -> None:
     """Delete what is in a folder; links are deleted, never followed."""
-    with contextlib.suppress(FileNotFoundError):
+    with _usable(folder), contextlib.suppress(FileNotFoundError):
         for entry in list(folder.iterdir()):
             if entry.is_dir() and not entry.is_symlink():
                 shutil.rmtree(entry, ignore_errors=True)
@@ -55,14 +71,32 @@ def empty(folder: Path) -> None:
 @contextlib.contextmanager
 def locked(paths: NodePaths) -> Iterator[None]:
     """One `tslc up` or `tslc down` of a node at a time; the lock dies with its process."""
-    paths.root.mkdir(mode=0o700, parents=True, exist_ok=True)
-    descriptor = os.open(paths.root / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
+    with _locked(paths, paths.root / ".lock", "starting or stopping it"):
+        yield
+
+
+@contextlib.contextmanager
+def version_locked(paths: NodePaths, model: str, version: str) -> Iterator[None]:
+    """One `tslc register` or `tslc unregister` of a version at a time.
+
+    The lock lies in tmp, which a stopped node has no use for.
+    """
+    name = quote(f".lock.{model}@{version}", safe="@")
+    with _locked(paths, paths.tmp / name, f"registering or unregistering {model} {version}"):
+        yield
+
+
+@contextlib.contextmanager
+def _locked(paths: NodePaths, path: Path, doing: str) -> Iterator[None]:
+    with _usable(paths.root):
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise Refused(
-                f"another command is starting or stopping node '{paths.name}'",
+                f"another command works on node '{paths.name}': {doing}",
                 hint=f"tslc status --name {paths.name}   # when it is done",
             ) from None
         yield
@@ -71,17 +105,19 @@ def locked(paths: NodePaths) -> Iterator[None]:
 
 
 def exists(paths: NodePaths) -> bool:
-    return paths.root.is_dir()
+    with _usable(paths.root):
+        return paths.root.is_dir()
 
 
 def remove(path: Path) -> None:
-    path.unlink(missing_ok=True)
+    with _usable(path.parent):
+        path.unlink(missing_ok=True)
 
 
 def last_lines(path: Path, count: int) -> tuple[str, ...]:
     """The last lines of a log; none when there is no log."""
     try:
         lines = path.read_text("utf-8", errors="replace").splitlines()
-    except FileNotFoundError:
+    except OSError:
         return ()
     return tuple(line for line in lines if line.strip())[-count:]
