@@ -28,10 +28,18 @@ def is_free(port: int) -> bool:
 def holder(port: int) -> str | None:
     """The process that listens there, as far as this user may know: `java (pid 7)`."""
     with contextlib.suppress(psutil.Error, OSError):
+        if pid := holder_pid(port):
+            return f"{psutil.Process(pid).name()} (pid {pid})"
+    return None
+
+
+def holder_pid(port: int) -> int | None:
+    """The process that listens there, as far as this user may know."""
+    with contextlib.suppress(psutil.Error, OSError):
         for connection in psutil.net_connections(kind="tcp"):
             listens = connection.status == psutil.CONN_LISTEN
             if listens and connection.pid and tuple(connection.laddr)[1:] == (port,):
-                return f"{psutil.Process(connection.pid).name()} (pid {connection.pid})"
+                return int(connection.pid)
     return None
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from tslc.adapters.stop_signals import stop_signals
 from tslc.cli.node_options import home, name_option, plan_text, progress
 from tslc.cli.output import dry_run_option, emit, json_option
 from tslc.cli.settings_options import load_settings
@@ -66,7 +67,7 @@ def command(
     local = not no_store and isinstance(load_settings().settings.store.url, LocalStore)
     named = {key.removesuffix("_port"): port for key, port in ports.items() if port is not None}
     wish = Wish(name, named, free_ports, heap, token_minutes, install_requirements, store=local)
-    with progress() as line:
+    with stop_signals(), progress() as line:
         result = up(home(), wish, os.environ, dry_run=dry_run, report=line)
     emit(_as_json(result), lambda: _text(result), as_json=as_json)
 

@@ -12,7 +12,9 @@ from pathlib import Path
 
 from tslc.adapters import node_folder, seaweedfs, torchserve_process
 from tslc.adapters.clock import Deadline, now
-from tslc.adapters.loopback_ports import holder, is_free, pick_free
+from tslc.adapters.loopback_ports import holder, holder_pid, is_free, pick_free
+from tslc.adapters.node_processes import node_processes
+from tslc.adapters.stop_signals import uninterrupted
 from tslc.adapters.torchserve_api import TorchServeApi
 from tslc.adapters.torchserve_process import Java, Server
 from tslc.domain import node_files
@@ -114,11 +116,23 @@ def up(
         if running := _running(paths, wish):
             with _local_store(paths, wish, env, report) as with_store:
                 return with_store(running)
+        # What a start that was killed left behind may hold the very ports of this one.
+        torchserve_process.end_leftovers(paths, 0.0)
         settings, java = _check(paths, wish, env)
         with _local_store(paths, wish, env, report) as with_store:
             _prepare(paths, settings)
             server = _start(paths, settings, env, java, report)
-            return with_store(Up(paths, settings, server.pid))
+            with _undone_when_interrupted(paths):
+                return with_store(Up(paths, settings, server.pid))
+
+
+@contextmanager
+def _undone_when_interrupted(paths: NodePaths) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        torchserve_process.end_leftovers(paths, 0.0)
+        raise
 
 
 @contextmanager
@@ -164,14 +178,20 @@ def _running(paths: NodePaths, wish: Wish) -> Up | None:
     return Up(paths, state.settings, state.pid, already=True)
 
 
-def _check(paths: NodePaths, wish: Wish, env: Mapping[str, str]) -> tuple[NodeSettings, Java]:
-    """All that can be known to fail before anything is started."""
+def _check(
+    paths: NodePaths, wish: Wish, env: Mapping[str, str], ending: frozenset[int] = frozenset()
+) -> tuple[NodeSettings, Java]:
+    """All that can be known to fail before anything is started; ports of `ending` will be free."""
     settings = wish.settings()
     check_settings(settings)
     check_socket_room(paths)
     torchserve_process.check_torchserve()
     java = torchserve_process.find_java(env)
-    busy = {flag: port for flag, port in settings.ports.named().items() if not is_free(port)}
+    busy = {
+        flag: port
+        for flag, port in settings.ports.named().items()
+        if not is_free(port) and holder_pid(port) not in ending
+    }
     if busy:
         raise Refused(
             "\n    ".join(
@@ -194,9 +214,11 @@ def _plan(paths: NodePaths, wish: Wish, env: Mapping[str, str]) -> Up:
         to_start = (f"start SeaweedFS ({seaweedfs.find_weed(env)}) on 127.0.0.1: the local store",)
     if running := _running(paths, wish):
         return replace(running, plan=to_start)
-    settings, java = _check(paths, wish, env)
+    left = frozenset(process.pid for process in node_processes(paths))
+    settings, java = _check(paths, wish, env, left)
     ports = ", ".join(f"{name} {port}" for name, port in settings.ports.model_dump().items())
     steps = (
+        *([f"end what an earlier start left: {sorted(left)}"] if left else []),
         f"write {paths.config.name}, {paths.log_config.name} and {paths.metrics_config.name} "
         f"to {paths.root}",
         f"start TorchServe with Java {java}, heap {settings.heap}",
@@ -207,8 +229,7 @@ def _plan(paths: NodePaths, wish: Wish, env: Mapping[str, str]) -> Up:
 
 
 def _prepare(paths: NodePaths, settings: NodeSettings) -> None:
-    """The node's files; what a TorchServe that died left behind goes."""
-    torchserve_process.end_leftovers(paths, 0.0)
+    """The node's files; those of a TorchServe that died go."""
     node_folder.make_folders(paths)
     for folder in (paths.run, paths.tmp):
         node_folder.empty(folder)
@@ -246,7 +267,8 @@ def _start(
     finally:
         # Also when the wait is interrupted: nothing may stay behind of a node that is not up.
         if not done:
-            torchserve_process.end_leftovers(paths, 0.0)
+            with uninterrupted():
+                torchserve_process.end_leftovers(paths, 0.0)
 
 
 def _wait(
