@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from tslc.adapters.stop_signals import stop_signals
 from tslc.cli.node_options import home, name_option, plan_text, progress
 from tslc.cli.output import dry_run_option, emit, json_option
 from tslc.verbs.register import Registered, register
@@ -45,7 +46,7 @@ def command(
         request = Request(None, None, Path(archive_or_model), dist.absolute())
     else:
         request = Request(archive_or_model, version, None, dist.absolute())
-    with progress() as line:
+    with stop_signals(), progress() as line:
         result = register(home(), name, request, os.environ, dry_run=dry_run, report=line)
     emit(_as_json(result), lambda: _text(result), as_json=as_json)
 

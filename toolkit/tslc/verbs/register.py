@@ -7,17 +7,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import assert_never
 
-from tslc.adapters import model_store, worker_door
+from tslc.adapters import model_store, node_folder, worker_door
 from tslc.adapters.archive_file import open_archive
 from tslc.adapters.clock import Deadline
 from tslc.adapters.node_processes import family, is_alive
+from tslc.adapters.stop_signals import uninterrupted
 from tslc.adapters.worker_door import Door
 from tslc.adapters.worker_log import LogMark
 from tslc.domain.golden import GoldenPrompt, judge
 from tslc.domain.loading import Seen, Step, next_step
 from tslc.domain.registration import PromptResult, load_failed, load_late, prompts_failed
+from tslc.domain.served import ServedVersion
 from tslc.domain.worker_log import WorkerLine, lines_of, server_saw_death, worker_died
-from tslc.errors import Refused, RemoteFailed, TslcError
+from tslc.errors import NotRunning, Refused, RemoteFailed, TslcError
 from tslc.verbs.register_plan import RegisterPlan, Report, Request, plan_register
 from tslc.verbs.running_node import RunningNode, open_node, served_versions
 from tslc.verbs.unregister import take_off
@@ -25,6 +27,7 @@ from tslc.verbs.unregister import take_off
 _ROUND = 0.2
 _READY_SECONDS = 30.0
 _PROMPT_SECONDS = 300.0
+_UNANSWERED_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -57,11 +60,11 @@ def register(
     """
     node = open_node(home, node_name)
     plan = plan_register(node.paths, node.settings, request, env, report)
-    if existing := _existing(node, plan):
-        return existing
     if dry_run:
-        return Registered(plan.model, plan.version, plan=plan.steps(node.paths))
-    return _Registration(node, plan, report).carry_out()
+        planned = Registered(plan.model, plan.version, plan=plan.steps(node.paths))
+        return _existing(node, plan) or planned
+    with node_folder.version_locked(node.paths, plan.model, plan.version):
+        return _existing(node, plan) or _Registration(node, plan, report).carry_out()
 
 
 def _existing(node: RunningNode, plan: RegisterPlan) -> Registered | None:
@@ -75,6 +78,11 @@ def _existing(node: RunningNode, plan: RegisterPlan) -> Registered | None:
                 f"{named} is registered already, with other content",
                 hint="tslc build … --version ANOTHER   # a version never changes",
             )
+        if not one.ready and _is_loading(node, one):
+            raise RemoteFailed(
+                f"{named} is registered already, and still loading: {one.why_not}",
+                hint="tslc status   # until it is ready",
+            )
         if not one.ready:
             raise RemoteFailed(
                 f"{named} is registered already, but not ready: {one.why_not}",
@@ -84,9 +92,20 @@ def _existing(node: RunningNode, plan: RegisterPlan) -> Registered | None:
     return None
 
 
+def _is_loading(node: RunningNode, one: ServedVersion) -> bool:
+    """Whether a worker of it lives that has not opened its door yet."""
+    doors = {door.pid for door in one.doors}
+    described = [d for d in node.api.versions(one.model) if d.version == one.version]
+    return any(is_alive(pid) for d in described for pid in d.pids if pid not in doors)
+
+
 @dataclass
 class _Registration:
-    """One load: what it watches, and how it is undone."""
+    """One load: what it watches, and how it is undone.
+
+    `placed` and `linked` are what it put into the node; `asked`: TorchServe may have the version
+    from it; `answered`: TorchServe said so.
+    """
 
     node: RunningNode
     plan: RegisterPlan
@@ -94,6 +113,10 @@ class _Registration:
     waited: Deadline = field(init=False)
     worker_mark: LogMark = field(init=False)
     server_mark: LogMark = field(init=False)
+    placed: Path | None = None
+    linked: Path | None = None
+    asked: bool = False
+    answered: bool = False
 
     def __post_init__(self) -> None:
         self.waited = Deadline(self.plan.load.deadline)
@@ -101,26 +124,40 @@ class _Registration:
         self.server_mark = LogMark.at_end(self.node.paths.server_log)
 
     def carry_out(self) -> Registered:
-        plan, store = self.plan, self.node.paths.model_store
-        target = model_store.place(plan.archive, store, plan.file_name)
-        if plan.weights and (weights := plan.archive.manifest.weights):
-            model_store.place_weights(plan.weights, self.node.paths.weights, weights.hex)
-        kept = False
+        plan = self.plan
         try:
-            self.report(f"registering {plan.model} {plan.version}")
-            self.node.api.register(target.name, plan.load.deadline)
+            self._place()
+            self._ask_for_it()
             results = self._prompts(self._wait())
             if not all(result.passed for result in results):
                 raise Refused(prompts_failed(plan.model, plan.version, results))
-            kept = True
-        finally:
+        except BaseException as error:
             # Also when it is interrupted: a version that was not proven does not stay.
-            if not kept:
-                self._undo(None if plan.in_store else target)
+            with uninterrupted():
+                self._undo(error)
+            raise
         default = self.node.api.default_version(plan.model) == plan.version
         return Registered(
             plan.model, plan.version, default, seconds=self.waited.spent, prompts=results
         )
+
+    def _place(self) -> None:
+        plan, paths = self.plan, self.node.paths
+        if not plan.in_store:
+            self.placed = model_store.place(plan.archive, paths.model_store, plan.file_name)
+        if plan.weights and (weights := plan.archive.manifest.weights):
+            self.linked = model_store.place_weights(plan.weights, paths.weights, weights.hex)
+
+    def _ask_for_it(self) -> None:
+        self.report(f"registering {self.plan.model} {self.plan.version}")
+        self.asked = True
+        try:
+            self.node.api.register(self.plan.file_name, self.plan.load.deadline)
+        except Refused:
+            # There is such a version, of somebody else's: it and what it was made from stay.
+            self.asked, self.placed, self.linked = False, None, None
+            raise
+        self.answered = True
 
     def _wait(self) -> tuple[Door, ...]:
         named = f"{self.plan.model} {self.plan.version}"
@@ -187,11 +224,42 @@ class _Registration:
         reasons = judge(prompt, reply.status, reply.body, reply.seconds)
         return PromptResult(prompt.name, reasons, reply.seconds)
 
-    def _undo(self, placed: Path | None) -> None:
-        """Unregistering at once also ends TorchServe's attempts to start the worker again."""
+    def _undo(self, cause: BaseException) -> None:
+        """What can't be undone is told with the cause, which stays what it is."""
         self.report(f"unregistering {self.plan.model} {self.plan.version}")
-        if placed is not None:
-            model_store.remove(placed)
-        for one in self.node.api.versions(self.plan.model):
-            if one.version == self.plan.version:
-                take_off(self.node, one, family(one.pids))
+        failed: list[str] = []
+        for step in (self._remove_archive, self._take_off, self._remove_weights):
+            try:
+                step()
+            except NotRunning:
+                continue  # TorchServe is gone, and the version with it
+            except TslcError as error:
+                failed.append(error.message)
+        if not failed:
+            return
+        if isinstance(cause, TslcError):
+            cause.message = "\n".join([cause.message, *failed])
+        else:
+            what = f"registering {self.plan.model} {self.plan.version} was interrupted"
+            raise RemoteFailed("\n".join([what, *failed]), hint="tslc status") from cause
+
+    def _remove_archive(self) -> None:
+        if self.placed is not None:
+            model_store.remove(self.placed)
+
+    def _take_off(self) -> None:
+        """Unregistering at once also ends TorchServe's attempts to start the worker again."""
+        if not self.asked:
+            return
+        # What TorchServe did not answer, it may still be doing.
+        for _ in Deadline(0.0 if self.answered else _UNANSWERED_SECONDS).rounds(_ROUND):
+            for one in self.node.api.versions(self.plan.model):
+                if one.version == self.plan.version:
+                    take_off(self.node, one, family(one.pids))
+                    return
+
+    def _remove_weights(self) -> None:
+        """Unless another archive of the node names them, too."""
+        store = self.node.paths.model_store
+        if self.linked and not model_store.names_weights(store, self.linked.name):
+            model_store.remove(self.linked)

@@ -6,9 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tslc.adapters import node_folder
 from tslc.adapters.node_processes import Process, end, family, name_of, wait_gone
+from tslc.adapters.stop_signals import uninterrupted
 from tslc.domain.served import Described, ServedVersion, successor
-from tslc.errors import Refused, RemoteFailed
+from tslc.errors import BadInput, Refused, RemoteFailed
 from tslc.verbs.running_node import RunningNode, open_node, served_version, served_versions
 
 GONE_SECONDS = 10.0
@@ -37,7 +39,8 @@ def unregister(
     report: Callable[[str], None] = lambda _: None,
 ) -> Unregistered:
     """Raises BadInput for a version that is not there, Refused for the default version while there
-    are others (unless forced: then the newest ready one becomes the default)."""
+    are others (unless forced: then the newest ready one becomes the default), and while another
+    command works on the version. Once begun it is not interrupted."""
     node = open_node(home, node_name)
     one = served_version(node, model, version)
     heir = _heir(node, one, force)
@@ -45,12 +48,15 @@ def unregister(
         steps = [f"make {heir.version} the default of {model}"] if heir else []
         steps.append(f"unregister {model} {version}, workers {[d.pid for d in one.doors]}")
         return Unregistered(model, version, heir.version if heir else None, plan=tuple(steps))
-    if heir:
-        node.api.set_default(model, heir.version)
-    report(f"unregistering {model} {version}")
-    described = next(d for d in node.api.versions(model) if d.version == version)
-    pids = {*described.pids, *(door.pid for door in one.doors)}
-    ended = take_off(node, described, family(pids))
+    with node_folder.version_locked(node.paths, model, version), uninterrupted():
+        described = [d for d in node.api.versions(model) if d.version == version]
+        if not described:
+            raise BadInput(f"{model} {version} went meanwhile", hint="tslc status")
+        if heir:
+            node.api.set_default(model, heir.version)
+        report(f"unregistering {model} {version}")
+        pids = {*described[0].pids, *(door.pid for door in one.doors)}
+        ended = take_off(node, described[0], family(pids))
     return Unregistered(model, version, heir.version if heir else None, ended)
 
 

@@ -1,0 +1,185 @@
+"""What is interrupted, killed, or done twice at once leaves nothing behind and breaks nothing."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+
+from nodes import TINY, Cli, Node, TinyArchives, eventually, start_node
+from tslc.domain.node import NODE_MARK, Ports
+from tslc.errors import Refused
+from tslc.verbs.register import _Registration
+from tslc.verbs.register_plan import Request, plan_register
+from tslc.verbs.running_node import open_node
+
+pytestmark = pytest.mark.integration
+WEIGHTS = {"config.json": b"{}", "model.safetensors": (2).to_bytes(8, "little") + b"{}"}
+
+
+@contextmanager
+def started(cli: Cli, *words: object) -> Iterator[subprocess.Popen[str]]:
+    """`tslc WORDS` in the background."""
+    own = {"TSLC_HOME": str(cli.home), "TSLC_STORE_URL": "s3://none-is-needed"}
+    command = [sys.executable, "-m", "tslc", *map(str, words)]
+    with subprocess.Popen(
+        command, cwd=cli.cwd, env={**os.environ, **own}, stderr=subprocess.PIPE, text=True
+    ) as process:
+        yield process
+
+
+def slow(seconds: int) -> str:
+    """The source of a handler that takes its time to load."""
+    start = "        environment = self.config.environment\n"
+    source = (TINY / "tiny_handler.py").read_text()
+    source = source.replace(start, f"{start}        await asyncio.sleep({seconds})\n")
+    return source.replace("import contextlib\n", "import asyncio\nimport contextlib\n")
+
+
+def marked(root: Path, name: str = "") -> list[psutil.Process]:
+    """The node's processes, or those of that name."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            zombie = process.status() == psutil.STATUS_ZOMBIE
+            own = process.environ().get(NODE_MARK) == str(root)
+            if own and not zombie and name in process.name():
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
+def port_flags() -> list[str]:
+    """Flags with free ports, for a node that shall have the same ones again."""
+    with ExitStack() as stack:
+        probes = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(5)]
+        ports = Ports(
+            **{
+                name: probe.getsockname()[1]
+                for name, probe in zip(Ports.model_fields, probes, strict=True)
+            }
+        )
+    return [str(word) for pair in ports.named().items() for word in pair]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_an_interrupted_up_leaves_no_process(cli: Cli, number: signal.Signals) -> None:
+    root = cli.home / "nodes" / "default"
+    with started(cli, "up", "--free-ports") as up:
+        assert eventually(lambda: bool(marked(root, "java")), 30)
+        up.send_signal(number)
+        up.communicate(timeout=30)
+    assert up.returncode == 130
+    assert marked(root) == []
+
+
+def test_after_a_killed_up_the_next_one_starts_on_the_same_ports(cli: Cli) -> None:
+    root, ports = cli.home / "nodes" / "default", port_flags()
+    with started(cli, "up", *ports) as up:
+        assert eventually(lambda: bool(marked(root, "java")), 30)
+        up.kill()
+    (left,) = marked(root, "java")
+    assert eventually(lambda: left.net_connections("tcp") != [], 30)
+    assert str(left.pid) in cli.ok("up", *ports, "--dry-run").out
+    assert cli.ok("up", *ports, "--json").json["pid"] != left.pid
+    assert not left.is_running()
+
+
+def test_a_terminated_register_takes_its_version_off_again(
+    node: Node, archives: TinyArchives
+) -> None:
+    archive = archives.build("terminated", handler=slow(60), weights=WEIGHTS)
+    with started(node.cli, "register", archive) as register:
+        assert eventually(lambda: "1.0.0" in node.versions("terminated"), 30)
+        (link,) = (node.root / "weights").glob("*")
+        register.terminate()
+        register.communicate(timeout=30)
+    assert register.returncode == 130
+    assert node.versions("terminated") == {}
+    assert not (node.root / "model_store" / archive.name).exists()
+    assert not os.path.lexists(link)
+
+
+def test_of_two_registers_at_once_one_is_refused_and_the_other_one_succeeds(
+    node: Node, archives: TinyArchives
+) -> None:
+    archive = archives.build("twice", handler=slow(5))
+    with (
+        started(node.cli, "register", archive) as one,
+        started(node.cli, "register", archive) as two,
+    ):
+        said = [process.communicate(timeout=60)[1] for process in (one, two)]
+    assert sorted(process.returncode for process in (one, two)) == [0, 3]
+    assert "another command works on node 'default': registering" in "".join(said)
+    assert node.versions("twice")["1.0.0"]["ready"]
+    assert (node.root / "model_store" / archive.name).exists()
+    node.cli.ok("unregister", "twice", "1.0.0")
+
+
+def test_a_refused_registration_leaves_the_live_version_alone(
+    node: Node, archives: TinyArchives
+) -> None:
+    """What `tslc register` comes to when somebody else registered the version just before."""
+    archive = archives.build("live")
+    node.cli.ok("register", archive)
+    opened = open_node(node.cli.home, "default")
+    request = Request(None, None, archive, archive.parent)
+    plan = plan_register(opened.paths, opened.settings, request, os.environ, lambda _: None)
+    with pytest.raises(Refused):
+        _Registration(opened, plan, lambda _: None).carry_out()
+    assert node.versions("live")["1.0.0"]["ready"]
+    assert (node.root / "model_store" / archive.name).exists()
+    node.cli.ok("unregister", "live", "1.0.0")
+
+
+def test_a_version_that_still_loads_is_not_to_be_unregistered(
+    node: Node, archives: TinyArchives
+) -> None:
+    archive = archives.build("loading", handler=slow(15))
+    with started(node.cli, "register", archive) as register:
+        assert eventually(lambda: bool(node.versions("loading")), 30)
+        assert node.cli("unregister", "loading", "1.0.0").code == 3
+        assert eventually(lambda: any(_pids(node, "loading")), 10)
+        register.kill()
+    ran = node.cli("register", archive)
+    assert (ran.code, "still loading" in ran.err, "unregister" in ran.err) == (5, True, False)
+    node.cli.ok("unregister", "loading", "1.0.0")
+
+
+def _pids(node: Node, model: str) -> list[int]:
+    versions = open_node(node.cli.home, "default").api.versions(model)
+    return [pid for one in versions for pid in one.pids]
+
+
+def test_a_torchserve_that_dies_while_a_version_loads_hides_no_error_and_leaves_no_archive(
+    cli: Cli, archives: TinyArchives
+) -> None:
+    node = start_node(cli)
+    archive = archives.build("orphan", handler=slow(60), weights=WEIGHTS)
+    with started(cli, "register", archive) as register:
+        assert eventually(lambda: "1.0.0" in node.versions("orphan"), 30)
+        os.kill(node.pid, signal.SIGKILL)
+        _, said = register.communicate(timeout=60)
+    assert (register.returncode, "Traceback" in said) == (5, False)
+    assert not (node.root / "model_store" / archive.name).exists()
+    assert list((node.root / "weights").iterdir()) == []
+
+
+@pytest.mark.parametrize("home", ["/proc/x", "/etc/hostname/x"])
+@pytest.mark.parametrize("verb", ["up", "down", "status"])
+def test_a_home_that_cannot_be_used_is_said(cli: Cli, home: str, verb: str) -> None:
+    ran = cli(verb, env={"TSLC_HOME": home})
+    assert "Traceback" not in ran.err
+    if verb == "up" or (verb, home) == ("status", "/etc/hostname/x"):
+        assert ran.code == 2
+        assert f"can't use {home}/nodes/default: " in ran.err
+        assert "hint: export TSLC_HOME=" in ran.err
