@@ -76,12 +76,6 @@ class TorchServeApi:
         query = {"url": archive, "synchronous": "false"}
         self._manage("POST", "/models", query=query, seconds=seconds)
 
-    def scale(self, model: str, version: str, workers: int, seconds: float = _TIMEOUT) -> None:
-        """Set the number of workers and wait until it is so."""
-        count = str(workers)
-        query = {"min_worker": count, "max_worker": count, "synchronous": "true"}
-        self._manage("PUT", _version_path(model, version), query=query, seconds=seconds)
-
     def set_default(self, model: str, version: str) -> None:
         self._manage("PUT", f"{_version_path(model, version)}/set-default")
 
@@ -231,7 +225,6 @@ def _described(one: Mapping[str, Any]) -> Described:
         archive=str(one["modelUrl"]),
         workers=int(one["minWorkers"]),
         pids=tuple(int(worker["pid"]) for worker in one["workers"] if worker["pid"] > 0),
-        startup_seconds=int(one["startupTimeout"]),
     )
 
 

@@ -38,11 +38,13 @@ class Door:
 
     def ready(self, seconds: float = _PROBE_SECONDS) -> DoorReport:
         """Whether the worker's engine really generates. An unreachable door is not ready."""
-        return self._probe("/ready", seconds)
-
-    def health(self, seconds: float = _PROBE_SECONDS) -> DoorReport:
-        """Whether the worker's processes live."""
-        return self._probe("/health", seconds)
+        try:
+            reply = self.request("/ready", seconds=seconds)
+        except RemoteFailed as error:
+            return DoorReport(self.name.pid, False, error.message)
+        if reply.status == httpx.codes.OK:
+            return DoorReport(self.name.pid, True)
+        return DoorReport(self.name.pid, False, _reason(reply))
 
     def request(self, path: str, body: object = None, seconds: float = 120.0) -> Reply:
         """A whole answer; GET without a body, POST with one."""
@@ -75,15 +77,6 @@ class Door:
             return
         with self._errors():
             yield from answer.iter_lines()
-
-    def _probe(self, path: str, seconds: float) -> DoorReport:
-        try:
-            reply = self.request(path, seconds=seconds)
-        except RemoteFailed as error:
-            return DoorReport(self.name.pid, False, error.message)
-        if reply.status == httpx.codes.OK:
-            return DoorReport(self.name.pid, True)
-        return DoorReport(self.name.pid, False, _reason(reply))
 
     def _client(self, seconds: float) -> httpx.Client:
         transport = httpx.HTTPTransport(uds=str(self.socket))

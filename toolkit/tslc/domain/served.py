@@ -19,7 +19,6 @@ class Described:
     archive: str
     workers: int
     pids: tuple[int, ...]
-    startup_seconds: int
 
 
 @dataclass(frozen=True)
