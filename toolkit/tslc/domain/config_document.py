@@ -97,7 +97,7 @@ def _assigned(document: ConfigDocument, said: str) -> ConfigDocument | Mistake:
     try:
         value, duplicates = read_value(text)
     except YamlProblem as problem:
-        return Mistake(where, f"the value is not YAML: {problem.problem}", "put it in quotes")
+        return Mistake(where, f"the value: {problem.problem}", "put it in quotes")
     for twice in duplicates:
         return Mistake(where, f"{'.'.join(twice.path)} is said twice", "keep one of the two")
     if document.problem is not None:
