@@ -59,7 +59,7 @@ class S3Server:
             aws_access_key_id=ACCESS_KEY,
             aws_secret_access_key=SECRET_KEY,
             region_name=REGION,
-            config=Config(retries={"mode": "standard", "max_attempts": 5}),
+            config=Config(retries={"mode": "standard", "max_attempts": 5}, proxies={}),
         )
 
     def new_bucket(self) -> str:
@@ -82,8 +82,10 @@ def weed() -> Iterator[S3Server]:
         "-ip=127.0.0.1",
         "-ip.bind=127.0.0.1",
         "-master.telemetry=false",
+        "-master.peers=none",
         "-master.volumeSizeLimitMB=1024",
-        "-volume.max=100",
+        # Each bucket takes seven of them.
+        "-volume.max=10000",
         f"-master.port={ports[0]}",
         f"-master.port.grpc={ports[1]}",
         f"-volume.port={ports[2]}",

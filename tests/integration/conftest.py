@@ -10,6 +10,8 @@ import pytest
 
 import nodes
 from nodes import Cli, Node, TinyArchives, start_node
+from s3 import S3Server, weed
+from store_shop import Shop
 
 _homes = count()
 
@@ -36,6 +38,18 @@ def cli(short_folder: Path) -> Iterator[Cli]:
     yield cli
     for state in (home / "nodes").glob("*"):
         cli("down", "--name", state.name)
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[S3Server]:
+    """A real S3 server: let each test use a bucket of its own."""
+    with weed() as server:
+        yield server
+
+
+@pytest.fixture
+def shop(s3: S3Server, archives: TinyArchives, tmp_path: Path) -> Shop:
+    return Shop(s3, s3.new_bucket(), archives, tmp_path)
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 
 from tslc.adapters.content_cache import ContentCache
@@ -56,7 +56,8 @@ def fetch_blobs(
         fetch = _Fetch(store, cache, segments, fetched, count)
         futures = [pool.submit(fetch.blob, blob) for blob in blobs]
         try:
-            for future in futures:
+            # The first failure ends it, whichever blob it is of.
+            for future in wait(futures, return_when=FIRST_EXCEPTION).done:
                 future.result()
         except BaseException:
             fetch.stopped.set()

@@ -57,16 +57,12 @@ def upload_blobs(
         with lock:
             advance(sent)
 
-    manager = TransferManager(store.client, config)
-    try:
+    # Leaving it with an exception cancels the other uploads.
+    with TransferManager(store.client, config) as manager:
         started = [(blob, _start(manager, store, blob, count)) for blob in blobs]
         for blob, future in started:
             with translated(store.request("s3:PutObject", blob_key(blob.sha256))):
                 future.result()
-    except BaseException:
-        manager.shutdown(cancel=True, cancel_msg="another blob failed")
-        raise
-    manager.shutdown()
 
 
 def _start(

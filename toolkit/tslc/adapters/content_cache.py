@@ -114,10 +114,10 @@ class ContentCache:
                     raise
             _copy(self.path(sha256), target, sha256)
 
-    def evict(self) -> int:
-        """Bring the cache below its size; returns the bytes freed."""
+    def evict(self, room: int = 0) -> int:
+        """Bring the cache below its size, with `room` more bytes to come; returns bytes freed."""
         with _told(self.folder), self._gate():
-            plan = plan_eviction(self._listing(), self._leased(), self.max_size)
+            plan = plan_eviction(self._listing(), self._leased(), self.max_size - room)
             for one in plan:
                 self.path(one.sha256).unlink(missing_ok=True)
         self._forget_abandoned()

@@ -240,6 +240,8 @@ def _client(address: StoreAddress) -> Any:
         retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
         max_pool_connections=CONNECTIONS,
         tcp_keepalive=True,
+        # No proxy of the environment stands between this machine and itself.
+        proxies={} if credentials else None,
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
     )

@@ -6,9 +6,9 @@ Fails closed: if any manifest or environment can't be read, nothing goes.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from tslc.adapters.blob_inventory import all_blobs, find_blobs
 from tslc.adapters.clock import now
@@ -32,7 +32,9 @@ class Collected:
     deleted: bool
 
 
-def collect(store: S3Store, grace: timedelta, *, delete: bool) -> Collected:
+def collect(
+    store: S3Store, grace: timedelta, *, delete: bool, clock: Callable[[], datetime] = now
+) -> Collected:
     """Find what may go; raises Refused when it can't be known what is referred to."""
     if grace < LEAST_GRACE:
         hours = int(LEAST_GRACE.total_seconds() // 3600)
@@ -43,22 +45,22 @@ def collect(store: S3Store, grace: timedelta, *, delete: bool) -> Collected:
     # Blobs before names: what a push adds between the two readings is named, or not seen at all.
     blobs = tuple(all_blobs(store))
     named, versions = _named(store)
-    plan = plan_gc(blobs, named, now(), grace)
-    stale = tuple(_stale_uploads(store, grace))
+    plan = plan_gc(blobs, named, clock(), grace)
+    stale = tuple(_stale_uploads(store, clock() - grace))
     if delete:
-        _delete(store, plan, grace)
+        _delete(store, plan, grace, clock)
         for key, upload in stale:
             store.abort_upload(key, upload)
     return Collected(plan, len(stale), versions, delete)
 
 
-def _delete(store: S3Store, plan: GcPlan, grace: timedelta) -> None:
+def _delete(store: S3Store, plan: GcPlan, grace: timedelta, clock: Callable[[], datetime]) -> None:
     """In small lots, each looked at once more right before: a push may want one again."""
     digests = [blob.sha256 for blob in plan.go]
     for first in range(0, len(digests), _AT_ONCE):
         there = find_blobs(store, digests[first : first + _AT_ONCE])
         named, _ = _named(store)
-        again = plan_gc(there, named, now(), grace)
+        again = plan_gc(there, named, clock(), grace)
         store.delete(blob_key(blob.sha256) for blob in again.go)
 
 
@@ -91,7 +93,7 @@ def _environment_documents(store: S3Store) -> Iterator[tuple[str, object]]:
             raise Refused(f"{store.address}/{found.key} is not JSON", hint=hint) from None
 
 
-def _stale_uploads(store: S3Store, grace: timedelta) -> Iterator[tuple[str, str]]:
+def _stale_uploads(store: S3Store, before: datetime) -> Iterator[tuple[str, str]]:
     for key, upload, begun in store.unfinished_uploads(BLOBS):
-        if isinstance(read_key(key), BlobKey) and now() - begun >= grace:
+        if isinstance(read_key(key), BlobKey) and begun <= before:
             yield key, upload

@@ -80,7 +80,6 @@ def pull(
             fetched_bytes=plan.moved_bytes,
             cached_bytes=plan.reused_bytes,
         )
-    _expect_room(cache, plan.moved_bytes)
     total, done = plan.moved_bytes + plan.reused_bytes, 0
 
     def advance(count: int) -> None:
@@ -89,6 +88,8 @@ def pull(
         progress(min(done, total), total)
 
     with cache.lease(manifest.blobs):
+        evicted = cache.evict(room=plan.moved_bytes)
+        _expect_room(cache, plan.moved_bytes)
         fetched = fetch_blobs(store, cache, (*plan.move, *plan.reuse), advance)
         changed = version_folder.place_version(folder, manifest, signature, cache)
     return Pulled(
@@ -100,7 +101,7 @@ def pull(
         fetched_bytes=fetched.sent,
         resumed_bytes=fetched.resumed,
         cached_bytes=fetched.cached,
-        evicted_bytes=cache.evict(),
+        evicted_bytes=evicted + cache.evict(),
     )
 
 

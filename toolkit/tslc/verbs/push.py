@@ -138,7 +138,10 @@ def _send(
 
 
 def _publish(store: S3Store, ours: StoreManifest) -> StoreManifest:
-    """Write the manifest if there is none; returns the one that is there then."""
+    """Write the manifest if there is none; returns the one that is there then.
+
+    When the answer to our own write was lost, ours is found and counts as another's.
+    """
     content = ours.render()
     key = manifest_key(ours.model, ours.version)
     try:
@@ -149,8 +152,7 @@ def _publish(store: S3Store, ours: StoreManifest) -> StoreManifest:
         if theirs is None:
             raise
         _expect_same(ours, theirs)
-        # The answer to our own write may have been lost.
-        return ours if theirs == ours else theirs
+        return theirs
 
 
 def _expect_same(ours: StoreManifest, theirs: StoreManifest) -> None:
