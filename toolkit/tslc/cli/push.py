@@ -20,6 +20,7 @@ from tslc.cli.store_options import (
 )
 from tslc.verbs.push import Pushed, PushOutcome, push
 from tslc.verbs.push_archive import archive_source
+from tslc.verbs.push_foreign import foreign_source
 from tslc.verbs.store_access import open_store
 from tslc.verbs.store_trust import signer
 
@@ -30,6 +31,9 @@ _PATH = click.Path(path_type=Path)
 @click.argument("archive", type=_PATH)
 @click.option("--weights", type=_PATH, help="The weights' folder, if not beside the archive.")
 @click.option("--sign", "key", metavar="KEY", help="Sign: a private key's file, or awskms:///KEY.")
+@click.option("--model", metavar="NAME", help="Take an archive others built as it is: its name.")
+@click.option("--version", metavar="V", help="… and its version.")
+@click.option("--allow-pickle", is_flag=True, help="… even with pickles in it, which can run code.")
 @click.option("--repair", is_flag=True, help="Send every blob, also those that are there.")
 @store_options
 @dry_run_option
@@ -38,6 +42,9 @@ def command(
     archive: Path,
     weights: Path | None,
     key: str | None,
+    model: str | None,
+    version: str | None,
+    allow_pickle: bool,
     repair: bool,
     name: str,
     dry_run: bool,
@@ -46,12 +53,18 @@ def command(
 ) -> None:
     """Put a version into the store: an ARCHIVE that `tslc build` made, and its weights.
 
+    With --model and --version: any TorchServe archive (.mar), as it is. It is opened safely, and
+    looked through for pickles.
+
     Only what the store lacks is sent. A version never changes: pushing it again with the same
     content succeeds, with other content it is refused. A push that was killed leaves nothing to
     be seen, and the next one goes on where it was.
     """
     store = open_store(settings_of(flags), node_of(name))
-    source = archive_source(archive, weights, os.environ)
+    if model is not None or version is not None or allow_pickle:
+        source = foreign_source(archive, model, version, os.environ, allow_pickle=allow_pickle)
+    else:
+        source = archive_source(archive, weights, os.environ)
     sign = signer(key) if key else None
     with byte_progress("sending") as progress:
         result = push(store, source, sign=sign, repair=repair, dry_run=dry_run, progress=progress)

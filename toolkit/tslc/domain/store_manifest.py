@@ -41,7 +41,10 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class PickleAllowed:
-    """Files that may run code when they are loaded, and who let them in."""
+    """Files that may run code when they are loaded, and who let them in.
+
+    In a foreign archive they are files of the archive.
+    """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
 
@@ -208,7 +211,7 @@ def _mistakes(manifest: StoreManifest) -> Iterator[Mistake]:
         elif sizes.setdefault(entry.sha256, entry.size) != entry.size:
             yield Mistake(where, "one digest with two sizes", _NOT_OURS)
     unknown = [path for path in (manifest.pickle or _NONE).files if path not in manifest.files]
-    if unknown:
+    if unknown and manifest.kind is Kind.TSLC:
         yield Mistake("pickle.files", f"not among the files: {', '.join(unknown)}", _NOT_OURS)
 
 
