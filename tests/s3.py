@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -97,6 +97,9 @@ def weed() -> Iterator[S3Server]:
         f"-s3.port.grpc={ports[7]}",
         f"-s3.config={folder / 'identities.json'}",
         "-s3.iam=false",
+        # Their ports are fixed ones.
+        "-s3.port.iceberg=0",
+        "-s3.port.lance=0",
     ]
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log)
@@ -124,10 +127,14 @@ def _wait(server: S3Server, process: subprocess.Popen[bytes]) -> None:
 
 def _end(process: subprocess.Popen[bytes]) -> None:
     """The `weed` on PATH is a wrapper: the server is its child."""
-    family = [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]
+    try:
+        parent = psutil.Process(process.pid)
+        family = [*parent.children(recursive=True), parent]
+    except psutil.NoSuchProcess:
+        return
     for one in family:
-        one.kill()
-    process.wait(10)
+        with suppress(psutil.NoSuchProcess):
+            one.kill()
     psutil.wait_procs(family, timeout=10)
 
 

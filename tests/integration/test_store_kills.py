@@ -76,6 +76,7 @@ def test_a_push_that_is_killed_leaves_nothing_to_be_seen(shop: Shop, archive: Pa
             reused += again["reused_bytes"]
         assert seen_whole(here)
         clear(here)
+        print(f"push {number}: killed after {moment:.2f} s, {again['reused_blobs']} blobs reused")
     print(f"{KILLS} kills, {cut} before the end, {seen} after; {reused} bytes used again")
     assert cut
 
@@ -110,5 +111,6 @@ def test_a_pull_that_is_killed_serves_no_wrong_byte(shop: Shop, archive: Path):
         assert [path for path in out.iterdir() if not path.name.startswith(".")] == [placed]
         assert not any((shop.cache / "leases").iterdir())
         shutil.rmtree(out)
+        print(f"pull {number}: killed after {moment:.2f} s, {reused} bytes reused")
     print(f"{KILLS} kills, {cut} before the end; {resumed} of {KILLS * total} bytes used again")
     assert cut
