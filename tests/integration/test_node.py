@@ -42,7 +42,9 @@ def test_the_whole_life_of_two_versions(cli: Cli, archives: TinyArchives) -> Non
         assert (
             cli.ok("chat", "story", "one two", *door, "--max-tokens", "3").out == "one two one \n"
         )
-        told = cli.ok("chat", "story@1.1.0", "hi", *door, "--json", "--no-stream", "--max-tokens", "8").json
+        told = cli.ok(
+            "chat", "story@1.1.0", "hi", *door, "--json", "--no-stream", "--max-tokens", "8"
+        ).json
         assert (told["version"], told["text"].split()) == ("1.1.0", ["hi"] * 8)
 
     refused = cli("unregister", "story", "1.0.0")
