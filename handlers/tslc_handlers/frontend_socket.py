@@ -36,7 +36,6 @@ class FrontendSocket:
         self._loop_thread = threading.get_ident()
         self._received = memoryview(b"")
         self._pending = bytearray()
-        self._waiting = False
 
     def recv(self, size: int) -> bytes:
         if not self._received:
@@ -62,18 +61,18 @@ class FrontendSocket:
             self._loop.call_soon_threadsafe(self._write, data)
 
     def _write(self, data: bytes | bytearray) -> None:
-        # The tokens of one engine step come one after the other: they leave together.
-        if not self._pending:
-            self._loop.call_soon(self._flush)
-        self._pending += data
+        if self._pending:
+            self._pending += data
+            return
+        sent = self._send(data)
+        if sent < len(data):
+            self._pending += memoryview(data)[sent:]
+            self._loop.add_writer(self._sock.fileno(), self._flush)
 
     def _flush(self) -> None:
         del self._pending[: self._send(self._pending)]
-        if self._pending and not self._waiting:
-            self._loop.add_writer(self._sock.fileno(), self._flush)
-        elif self._waiting and not self._pending:
+        if not self._pending:
             self._loop.remove_writer(self._sock.fileno())
-        self._waiting = bool(self._pending)
 
     def _send(self, data: bytes | bytearray) -> int:
         try:
