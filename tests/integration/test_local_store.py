@@ -169,10 +169,6 @@ def test_what_it_acknowledged_outlives_a_kill(cli: Cli) -> None:
         assert client.get_object(Bucket=store.bucket, Key=key)["Body"].read() == body
 
 
-@pytest.mark.xfail(
-    strict=False,
-    reason="passes alone; after many other tests the store was once not there after the next up",
-)
 @pytest.mark.parametrize("moment", ["server", "state"])
 def test_an_up_that_is_killed_leaves_nothing_that_the_next_one_does_not_mend(
     cli: Cli, moment: str

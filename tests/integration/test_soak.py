@@ -89,6 +89,8 @@ def soaked(node: Node, archives: TinyArchives) -> Iterator[Node]:
 
 async def test_a_crowd_for_minutes_gets_its_own_answers_and_leaves_nothing(soaked: Node) -> None:
     doors = doors_of(soaked, MODEL)
+    # The node is every test's: some kill workers, and the frontend keeps what those were asked.
+    kept = jvm.kept_jobs(soaked.pid)
     warm_up, tally = Tally(), Tally()
     async with doors.client("direct") as direct:
         await crowd(doors, mixed(good, bad, leaving), SECONDS / 3, 1, warm_up)
@@ -98,10 +100,11 @@ async def test_a_crowd_for_minutes_gets_its_own_answers_and_leaves_nothing(soake
         await quiet(direct, door="direct", seconds=2)
         await quiet(direct)  # those who left through the bridge are still being answered
         after, figure = footprint(soaked.pid, doors.worker), await figures(direct)
-    print(f"\n{SECONDS:g} s: {tally}\nbefore {before}\nafter  {after}\ngrown  {after - before}")
+    print(f"\n{SECONDS:g} s, {kept} requests kept from before: {tally}")
+    print(f"before {before}\nafter  {after}\ngrown  {after - before}")
     assert warm_up.failures + tally.failures == []
     hang_ups = figure("tslc_hang_ups_total") - earlier("tslc_hang_ups_total")
     # Who left a stream had got some of it; others may have left before they were heard.
     assert tally.count("left-stream", "direct") < hang_ups <= tally.count("left", "direct")
-    assert jvm.kept_jobs(soaked.pid) == 0
+    assert jvm.kept_jobs(soaked.pid) <= kept
     (after - before).assert_flat(tally.count())

@@ -68,7 +68,8 @@ def find_weed(env: Mapping[str, str]) -> Path:
 def launch(node: NodePaths, env: Mapping[str, str]) -> StoreState:
     """Start the server; `wait_ready` says when it answers. Raises RemoteFailed, BadInput.
 
-    What a start that was killed left behind is ended first. Ports stay those of the last time where
+    Until then store.json has no pid of it, and it is not running for others: what a start that was
+    killed left behind is ended first. Ports stay those of the last time where
     they are free; the credential is made once.
     """
     weed = find_weed(env)
@@ -92,13 +93,14 @@ def launch(node: NodePaths, env: Mapping[str, str]) -> StoreState:
             umask=0o077,
         )
         created = psutil.Process(process.pid).create_time()
-    state = state.model_copy(update={"pid": process.pid, "created": created})
-    write_private(paths.state, state.render())
-    return state
+    return state.model_copy(update={"pid": process.pid, "created": created})
 
 
 def wait_ready(node: NodePaths, state: StoreState) -> StoreEndpoint:
-    """Wait until the store gives and takes objects; makes its bucket. Raises RemoteFailed."""
+    """Wait until the store gives and takes objects, and remember it; makes its bucket.
+
+    Raises RemoteFailed.
+    """
     # boto3 takes a while to load, and most commands don't come here.
     from tslc.adapters.s3_probe import probe_of
 
@@ -107,6 +109,7 @@ def wait_ready(node: NodePaths, state: StoreState) -> StoreEndpoint:
     is_ready = probe_of(found)
     for left in Deadline(START_SECONDS).rounds(0.1):
         if is_ready():
+            write_private(paths.state, state.render())
             return found
         if not _is_server(state.pid, state.created, paths):
             raise _start_failed(paths, "the store's SeaweedFS ended at once")

@@ -13,6 +13,7 @@ import os
 import shutil
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,11 +23,13 @@ import psutil
 from tslc.adapters.clock import wait_until
 from tslc.adapters.node_folder import last_lines
 from tslc.adapters.node_processes import end, name_of, node_processes, server_process
+from tslc.domain.frontend_mend import CLASS, mended
 from tslc.domain.node import NodePaths
 from tslc.domain.node_files import server_environment
 from tslc.errors import BadInput, RemoteFailed, TslcError
 
 _LAUNCH_SECONDS = 60.0
+_STARTING_ERRORS = (psutil.Error, subprocess.SubprocessError, zipfile.BadZipFile)
 _PID_FILE = ".model_server.pid"
 
 
@@ -81,6 +84,7 @@ def launch(paths: NodePaths, env: Mapping[str, str], java: Java) -> Server:
     command += ["--model-store", str(paths.model_store)]
     environment = server_environment(env, paths, java.home)
     with _process_errors(paths), paths.console.open("wb") as console:
+        _mend_frontend(paths)
         subprocess.run(
             command,
             cwd=paths.root,
@@ -98,11 +102,29 @@ def launch(paths: NodePaths, env: Mapping[str, str], java: Java) -> Server:
         return Server(pid, psutil.Process(pid).create_time())
 
 
+def _mend_frontend(paths: NodePaths) -> None:
+    """Put the mended class before TorchServe's own, which is on the class path after `paths.root`.
+
+    Another release of TorchServe runs with what it has.
+    """
+    spec = importlib.util.find_spec("ts")
+    assert spec is not None and spec.origin is not None
+    jar = Path(spec.origin).parent / "frontend" / "model-server.jar"
+    with zipfile.ZipFile(jar) as classes:
+        content = mended(classes.read(CLASS.as_posix()))
+    place = paths.root / CLASS
+    if content is None:
+        place.unlink(missing_ok=True)
+        return
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_bytes(content)
+
+
 @contextlib.contextmanager
 def _process_errors(paths: NodePaths) -> Iterator[None]:
     try:
         yield
-    except (OSError, ValueError, psutil.Error, subprocess.SubprocessError) as error:
+    except (OSError, LookupError, ValueError, *_STARTING_ERRORS) as error:
         raise start_failed(paths, f"TorchServe did not start: {error}") from error
 
 
