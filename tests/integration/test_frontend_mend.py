@@ -32,7 +32,9 @@ CLIENTS, EACH = 16, 250
 def echo(node: Node, tmp_path: Path) -> Iterator[str]:
     """An archive as others make them: one message an answer, and the frontend keeps each."""
     (tmp_path / "echo.py").write_text(ECHO)
-    (tmp_path / "config.yaml").write_text(yaml.safe_dump({**CONFIG, "jobQueueSize": 1000}))
+    # At its worker's end what was kept is queued again, and a full queue would stop `unregister`.
+    config = {**CONFIG, "jobQueueSize": 2 * CLIENTS * EACH}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
     command = [sys.executable, "-m", "model_archiver.model_packaging", "--model-name", "echo"]
     command += ["--version", "1.0", "--handler", "echo.py", "--config-file", "config.yaml"]
     store = node.root / "model_store"
