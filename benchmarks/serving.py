@@ -4,9 +4,9 @@
 
 All three are up at once and idle but the one being asked. A round asks each once, in turning order;
 the first round warms up and is not counted. Tokens a second are compared within a round, and the
-median of the rounds' ratios is quoted; times to first token are compared by the medians of all
-requests of all rounds. The last line is one JSON object: the worst ratio and the worst extra time
-over the numbers of clients.
+median of the rounds' ratios is quoted, with the quartiles beside it: they tell how noisy the
+machine was. Times to first token are compared by the medians of all requests of all rounds. The
+last line is one JSON object: the worst ratio and the worst extra time over the numbers of clients.
 """
 
 from __future__ import annotations
@@ -57,9 +57,12 @@ class Target:
     def ttft(self, clients: int) -> float:
         return statistics.median(ms for r in self.rounds[clients] for ms in r["ttft_ms"])
 
-    def ratio(self, raw: Target, clients: int) -> float:
+    def ratios(self, raw: Target, clients: int) -> tuple[float, float, float]:
+        """The lower quartile, the median and the upper quartile of the rounds' ratios."""
         pairs = zip(self.rounds[clients], raw.rounds[clients], strict=True)
-        return statistics.median(a["tokens_per_second"] / b["tokens_per_second"] for a, b in pairs)
+        found = [a["tokens_per_second"] / b["tokens_per_second"] for a, b in pairs]
+        low, middle, high = statistics.quantiles(found, n=4, method="inclusive")
+        return low, middle, high
 
 
 def raw_server(scratch: Path) -> tuple[subprocess.Popen[bytes], Target]:
@@ -131,17 +134,18 @@ def measure(targets: list[Target], clients: int) -> None:
 def report(targets: list[Target]) -> None:
     """Measure and print shape by shape, then the worst figures as JSON."""
     raw, *others = targets
-    print(f"{'clients':>7}  {'way':8}{'tokens/s':>9}{'of raw':>8}{'ttft ms':>9}{'extra ms':>10}")
+    columns = f"{'tokens/s':>9}{'of raw':>8}{'quartiles':>13}{'ttft ms':>9}{'extra ms':>10}"
+    print(f"{'clients':>7}  {'way':8}{columns}")
     figures: dict[str, float] = {}
     for clients in SHAPES:
         measure(targets, clients)
         for target in targets:
-            ratio = target.ratio(raw, clients)
+            low, ratio, high = target.ratios(raw, clients)
             ttft = target.ttft(clients)
             extra = ttft - raw.ttft(clients)
             print(
                 f"{clients:>7}  {target.name:8}{target.rate(clients):>9.1f}{ratio:>8.3f}"
-                f"{ttft:>9.1f}{extra:>10.1f}",
+                f"{low:>8.3f}-{high:.3f}{ttft:>9.1f}{extra:>10.1f}",
                 flush=True,
             )
             if target in others:

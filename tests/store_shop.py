@@ -8,11 +8,11 @@ import random
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from nodes import Cli, Ran, TinyArchives
+from nodes import Cli, Node, Ran, TinyArchives
 from s3 import ACCESS_KEY, SECRET_KEY, S3Server
 from tslc.adapters.s3_store import Credentials, S3Store, StoreAddress
 
@@ -60,6 +60,10 @@ class Shop:
 
     def __call__(self, *words: object) -> Ran:
         return self.cli(*words, env=self.env)
+
+    def on(self, node: Node) -> Shop:
+        """The same store, for commands that work on a running node."""
+        return replace(self, environment={**self.environment, "TSLC_HOME": str(node.cli.home)})
 
     def ok(self, *words: object) -> Any:
         """Run it with --json; it has to succeed."""

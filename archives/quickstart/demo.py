@@ -1,7 +1,8 @@
 """`make demo`: the main job with a real model, as the commands a person would type.
 
-Builds quickstart 1.0.0 and 1.1.0 (another system prompt), starts TorchServe, registers both, asks
-each a question through both doors, switches the default, stops everything and looks for leftovers.
+Builds quickstart 1.0.0 and 1.1.0 (another system prompt), starts a node and its store, signs and
+pushes both, registers both from the store, asks each a question through both doors, switches the
+default, stops everything and looks for leftovers.
 Ends with 1 at the first command that fails.
 """
 
@@ -25,13 +26,30 @@ CAPITAL = ("What is the capital of France?", *EXACTLY)
 WHO = ("Who are you?", *EXACTLY)
 ADA = "You are Ada, the support bot of a lighthouse museum. Answer in one short sentence."
 
+SETTINGS = """\
+store: {url: local}
+cache: {path: cache}
+environments:
+  production: {trusted_keys: [release.pub], allow_unsigned: false}
+default_environment: production
+"""
+
 
 class Demo:
     """Types commands into a home and an output folder of its own."""
 
     def __init__(self, scratch: Path) -> None:
-        self.dist = scratch / "dist"
-        self.environment = {**os.environ, "TSLC_HOME": str(scratch)}
+        self.dist, self.key = scratch / "dist", scratch / "release"
+        # Settings of its own: production trusts the demo's key and nothing else.
+        settings = scratch / "tslc.yaml"
+        settings.write_text(SETTINGS)
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith(("TSLC_", "AWS_"))}
+        self.environment = {
+            **inherited,
+            "TSLC_DEMO_MODEL": os.environ["TSLC_DEMO_MODEL"],
+            "TSLC_HOME": str(scratch),
+            "TSLC_CONFIG": str(settings),
+        }
 
     def step(self, title: str) -> None:
         print(f"\n\033[1m{title}\033[0m" if sys.stdout.isatty() else f"\n{title}", flush=True)
@@ -51,30 +69,39 @@ class Demo:
         self.build("1.0.0")
         self.build("1.1.0", "--set", f"handler.system_prompt={ADA}")
 
-        self.step("2. A node: TorchServe on loopback, tokens on")
+        self.step("2. A node: TorchServe on loopback, tokens on, and a store of its own")
         self.tslc("up", "--free-ports")
 
-        self.step("3. Load both; each has to answer its golden prompts first")
+        self.step("3. Push both, signed: of the second, only what is new is sent")
+        self.tslc("keygen", str(self.key))
         for version in ("1.0.0", "1.1.0"):
-            self.tslc("register", str(self.dist / f"quickstart-{version}.mar"))
+            archive = str(self.dist / f"quickstart-{version}.mar")
+            self.tslc("push", archive, "--sign", f"{self.key}.key")
+        self.tslc("list")
+        self.tslc("diff", "quickstart", "1.0.0", "1.1.0")
 
-        self.step("4. Ask each, through the worker's own door and through TorchServe")
+        self.step("4. Load both from the store; each has to pass its golden prompts")
+        for version in ("1.0.0", "1.1.0"):
+            self.tslc("register", "quickstart", version)
+
+        self.step("5. Ask each, through the worker's own door and through TorchServe")
         for version in ("1.0.0", "1.1.0"):
             self.tslc("chat", f"quickstart@{version}", *CAPITAL)
             self.tslc("chat", f"quickstart@{version}", *WHO, "--bridge")
 
-        self.step("5. Switch the version that answers when none is named")
+        self.step("6. Switch the version that answers when none is named")
         self.tslc("default", "quickstart", "1.1.0")
         self.tslc("status")
         self.tslc("chat", "quickstart", *WHO)
 
     def leftovers(self) -> list[str]:
-        """Processes that still have this demo's home in their environment."""
+        """Processes that still have a folder of this demo in their environment."""
         found = []
         for process in psutil.process_iter():
             try:
-                home = process.environ().get("TSLC_HOME")
-                if home == self.environment["TSLC_HOME"] and process.pid != os.getpid():
+                folders = process.environ().values()
+                ours = any(one.startswith(self.environment["TSLC_HOME"]) for one in folders)
+                if ours and process.pid != os.getpid():
                     found.append(f"{process.pid} {' '.join(process.cmdline())[:100]}")
             except psutil.Error:
                 continue
@@ -89,7 +116,7 @@ def main() -> None:
         try:
             demo.run()
         finally:
-            demo.step("6. Stop everything")
+            demo.step("7. Stop everything")
             demo.tslc("down")
         left = demo.leftovers()
         if left:

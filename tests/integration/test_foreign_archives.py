@@ -29,7 +29,7 @@ def mar(folder: Path, **files: bytes) -> Path:
 def test_any_torchserve_archive_goes_in_and_comes_back_byte_for_byte(
     shop: Shop, tmp_path: Path
 ) -> None:
-    path = mar(tmp_path, vocab_txt=b"a b c")
+    path = mar(tmp_path, vocab_txt=b"a b c", __init___py=b"")
     refused = shop("push", path)
     assert refused.code == 2
     pushed = shop.ok("push", path, *NAMED)

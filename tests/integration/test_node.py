@@ -31,7 +31,7 @@ def test_the_whole_life_of_two_versions(cli: Cli, archives: TinyArchives) -> Non
     registered = cli.ok("register", second, "--json").json
     assert [one["passed"] for one in registered["golden_prompts"]] == [True]
     assert not registered["default"]
-    assert "registered already" in cli.ok("register", "story", "1.1.0").out
+    assert "registered already" in cli.ok("register", "story", "1.1.0", "--dist", "d").out
     served = node.versions("story")
     assert {v: (one["ready"], one["default"]) for v, one in served.items()} == {
         "1.0.0": (True, True),
@@ -66,7 +66,7 @@ def test_the_whole_life_of_two_versions(cli: Cli, archives: TinyArchives) -> Non
 
 def test_what_is_not_there_is_said(node: Node) -> None:
     for words, said in (
-        (("register", "nothing", "1.0.0"), "there is no archive of nothing 1.0.0"),
+        (("register", "nothing", "1.0.0", "--dist", "d"), "there is no archive of nothing 1.0.0"),
         (("register", "nothing.mar"), "nothing.mar"),
         (("unregister", "nothing", "1.0.0"), "no model 'nothing' is registered"),
         (("default", "nothing", "1.0.0"), "no model 'nothing' is registered"),

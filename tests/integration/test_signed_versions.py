@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from nodes import TinyArchives
+from nodes import Node, TinyArchives
 from store_shop import Shop, weights
 
 pytestmark = pytest.mark.integration
@@ -72,12 +72,12 @@ def test_a_signature_made_by_the_model_signing_command_counts(keyed: Shop, archi
 
 
 def test_each_reason_to_distrust_a_version_has_its_own_message(
-    keyed: Shop, archive: Path, archives: TinyArchives
+    keyed: Shop, archive: Path, archives: TinyArchives, node: Node
 ) -> None:
     def refusals() -> str:
         said = set()
-        for verb in ("verify", "pull"):
-            ran = keyed(verb, "signed", "1.0.0", "--environment", "production")
+        for verb in ("verify", "pull", "register"):
+            ran = keyed.on(node)(verb, "signed", "1.0.0", "--environment", "production")
             assert ran.code == 3, ran.out + ran.err
             said.add(ran.err)
         (message,) = said
@@ -103,7 +103,8 @@ def test_each_reason_to_distrust_a_version_has_its_own_message(
     document["dsseEnvelope"]["signatures"][0]["sig"] = "MEUCIQ=="
     keyed.overwrite(SIGNATURE, json.dumps(document).encode())
     assert "is broken: release.pub did not make it" in refusals()
-    assert not (keyed.root / "signed-1.0.0").exists()
+    assert not (keyed.root / "dist").exists()
+    assert node.versions("signed") == {}
 
 
 def test_a_version_that_is_there_can_be_signed_later(keyed: Shop, archive: Path) -> None:

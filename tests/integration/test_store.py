@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from nodes import Node
 from store_shop import Shop, tree, weights
 from tslc.errors import Refused
 from tslc.verbs.gc import collect
 
 pytestmark = pytest.mark.integration
+TINY = ("tiny", "1.0.0")
 MANIFEST = "models/tiny/1.0.0/manifest.json"
 WEIGHTS = weights(20)
 SHARD = "weights/model-00001-of-00002.safetensors"
@@ -163,11 +165,12 @@ def flip(content: bytes) -> bytes:
     ],
 )
 def test_what_was_changed_in_the_store_is_refused_with_its_own_message(
-    shop: Shop, archive: Path, spoil: Callable[[Shop], None], says: str
+    shop: Shop, archive: Path, node: Node, spoil: Callable[[Shop], None], says: str
 ):
     shop.ok("push", archive)
     spoil(shop)
-    for refused in (shop("pull", "tiny", "1.0.0", "out"), shop("verify", "tiny", "1.0.0")):
+    for words in (("pull", *TINY, "out"), ("verify", *TINY), ("register", *TINY)):
+        refused = shop.on(node)(*words)
         assert refused.code == 3, refused
         assert says in refused.err
     assert not (shop.root / "out").exists()

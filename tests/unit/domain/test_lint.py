@@ -2,81 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from tslc.adapters.vllm_source import packaged_engine_fields
+from lint_inputs import FIELDS, GOOD, cards, facts, lint, rules
+from model_facts import AWQ, LLAMA_8B, LLAMA_70B
 from tslc.domain.config_document import read_document, with_settings
-from tslc.domain.gpus import GPUS, Hardware
-from tslc.domain.lint import check_document, check_model_config, counts
-from tslc.domain.lint_rules import RULES, Finding, Severity
-from tslc.domain.memory import WeightsFacts, read_architecture
+from tslc.domain.lint import check_document, counts
+from tslc.domain.lint_rules import RULES, Severity
 
-FIELDS = packaged_engine_fields()
 ROOT = Path(__file__).parents[3]
-
-LLAMA_8B = {
-    "architectures": ["LlamaForCausalLM"],
-    "hidden_size": 4096,
-    "intermediate_size": 14336,
-    "num_hidden_layers": 32,
-    "num_attention_heads": 32,
-    "num_key_value_heads": 8,
-    "vocab_size": 128256,
-    "max_position_embeddings": 131072,
-    "tie_word_embeddings": False,
-    "torch_dtype": "bfloat16",
-}
-LLAMA_70B = LLAMA_8B | {
-    "hidden_size": 8192,
-    "intermediate_size": 28672,
-    "num_hidden_layers": 80,
-    "num_attention_heads": 64,
-}
-AWQ = {"quantization_config": {"quant_method": "awq", "bits": 4, "group_size": 128}}
-
-GOOD = """\
-minWorkers: 1
-maxWorkers: 1
-deviceType: gpu
-parallelType: custom
-parallelLevel: 1
-asyncCommunication: true
-jobQueueSize: 1000
-startupTimeout: 1800
-handler:
-  vllm_engine_config:
-    gpu_memory_utilization: 0.92
-    tensor_parallel_size: 1
-    max_model_len: 8192
-"""
-
-
-def facts(config: dict[str, object]) -> WeightsFacts:
-    return WeightsFacts(read_architecture(config), None)
-
-
-def lint(
-    text: str, weights: WeightsFacts | None = None, hardware: Hardware | None = None
-) -> tuple[Finding, ...]:
-    return check_model_config(
-        text, "config.yaml", engine_fields=FIELDS, weights=weights, hardware=hardware
-    )
-
-
-def rules(
-    text: str, weights: WeightsFacts | None = None, hardware: Hardware | None = None
-) -> list[str]:
-    return [finding.rule for finding in lint(text, weights, hardware)]
-
-
-def cards(name: str, count: int = 1) -> Hardware:
-    return Hardware(GPUS[name], count, name)
-
 
 # rule -> (what of GOOD is replaced, by what); one change, one finding
 MISTAKES = {
@@ -222,78 +158,6 @@ def test_an_integer_over_32_bits_is_ignored_by_torchserve_and_found_here() -> No
     assert rules(GOOD.replace("1000", "3000000000")) == ["bad-value"]
 
 
-def test_a_model_that_needs_more_than_its_gpu_is_told_the_ways_out() -> None:
-    (finding,) = lint(GOOD, facts(LLAMA_70B), cards("a100-80gb"))
-    assert finding.rule == "weights-fit"
-    assert "2 such GPUs and tensor_parallel_size: 2" in finding.fix
-    assert "use a model quantised to 8 bits" in finding.fix
-    (finding,) = lint(GOOD, facts(LLAMA_70B), cards("a100-80gb", 4))
-    assert "use tensor_parallel_size: 2 with" in finding.fix
-    (finding,) = lint(GOOD.replace("8192", "32768"), facts(LLAMA_70B), cards("a100-80gb"))
-    assert "4 bits" in finding.fix, "8 bits would leave too little for the longest request"
-
-
-def test_the_same_model_fits_quantised() -> None:
-    assert rules(GOOD, facts(LLAMA_70B | AWQ), cards("a100-80gb")) == []
-
-
-def test_a_longer_request_than_the_cache_holds_is_found() -> None:
-    whole = GOOD.replace("    max_model_len: 8192\n", "")
-    (finding,) = lint(whole, facts(LLAMA_8B), cards("l4"))
-    assert finding.rule == "max-model-len"
-    assert "131072 tokens, the model's whole context" in finding.problem
-    assert rules(whole, facts(LLAMA_8B), cards("h100")) == []
-
-
-def test_the_cache_of_a_cpu_is_what_its_environment_says() -> None:
-    cpu = GOOD.replace("deviceType: gpu", "deviceType: cpu")
-    space = '  environment: {{VLLM_CPU_KVCACHE_SPACE: "{}"}}\n'
-    assert rules(cpu + space.format(1), facts(LLAMA_8B)) == []
-    assert rules(cpu.replace("8192", "9000") + space.format(1), facts(LLAMA_8B)) == [
-        "max-model-len"
-    ]
-
-
-def test_vllm_may_be_left_to_choose_the_length() -> None:
-    assert rules(GOOD.replace("8192", "-1"), facts(LLAMA_8B), cards("l4")) == []
-
-
-def test_more_context_than_the_model_was_made_for_is_found() -> None:
-    longer = GOOD.replace("8192", "200000")
-    assert rules(longer, facts(LLAMA_8B)) == ["context-length"]
-    assert rules(longer + "    hf_overrides: {rope_scaling: {}}\n", facts(LLAMA_8B)) == []
-
-
-def test_more_gpus_than_there_are_is_found() -> None:
-    four = GOOD.replace("parallelLevel: 1", "parallelLevel: 4").replace(
-        "tensor_parallel_size: 1", "tensor_parallel_size: 4"
-    )
-    assert rules(four, facts(LLAMA_70B), cards("a100-80gb", 2)) == ["gpu-count"]
-    assert rules(four, facts(LLAMA_70B), cards("a100-80gb", 4)) == []
-
-
-def test_two_workers_are_no_remark_where_each_has_its_gpu() -> None:
-    assert rules(GOOD.replace("maxWorkers: 1", "maxWorkers: 2"), None, cards("l4", 2)) == []
-
-
-def test_tensor_parallelism_that_does_not_divide_the_heads_is_found() -> None:
-    three = GOOD.replace("parallelLevel: 1", "parallelLevel: 3").replace(
-        "tensor_parallel_size: 1", "tensor_parallel_size: 3"
-    )
-    assert rules(three, facts(LLAMA_8B)) == ["attention-heads"]
-
-
-def test_a_startup_timeout_too_short_for_the_weights_names_the_seconds() -> None:
-    (finding,) = lint(GOOD.replace("1800", "300"), facts(LLAMA_70B))
-    assert finding.rule == "startup-timeout"
-    assert "800" in finding.fix
-    assert rules(GOOD.replace("1800", "300"), facts(LLAMA_8B)) == []
-
-
-def test_an_architecture_that_is_not_known_is_said_so() -> None:
-    assert rules(GOOD, facts(LLAMA_8B | {"kv_lora_rank": 512}), cards("l4")) == ["memory-unknown"]
-
-
 def test_every_rule_has_a_test_that_fires_it() -> None:
     fit = {
         "weights-fit",
@@ -342,61 +206,6 @@ def test_the_model_configs_of_the_repository_have_no_findings(name: str) -> None
     config, hardware = MODELS[name]
     text = (ROOT / "model_configs" / name).read_text()
     assert lint(text, facts(config) if config else None, hardware) == ()
-
-
-scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=12)
-KEYS = [*RULES, "handler", "minWorkers", "torchrun", "vllm_engine_config", "environment", "rag"]
-KEYS += ["parallelLevel", "deviceType", "tensor_parallel_size", "max_model_len", "<<", "dtype"]
-documents = st.recursive(
-    scalars,
-    lambda inner: (
-        st.lists(inner, max_size=3)
-        | st.dictionaries(st.sampled_from(KEYS) | st.text(max_size=4), inner, max_size=5)
-    ),
-    max_leaves=20,
-)
-# fmt: off
-YAML_PARTS = st.sampled_from([
-    "&a ", "*a", "<<: ", "[", "]", "{", "}", ": ", "- ", "\n", "\n  ", "!!int ",
-    "!!bool x", "? ", "!!timestamp x", "=", "handler", "1:2", "0b_", "%YAML 9.9", "---\n",
-    ">\n", "# tslc: allow ", "gpu-count", "!x ", "!!set {a}", "!!binary x", "2001-99-99",
-    "\t", "'", "\"\\UFFFFFFFF\"",
-])
-# fmt: on
-
-
-@given(st.text(max_size=60) | st.lists(YAML_PARTS, max_size=14).map("".join))
-@settings(max_examples=400, deadline=None)
-def test_linting_never_raises_whatever_the_text(text: str) -> None:
-    for finding in lint(text, facts(LLAMA_8B), cards("l4")):
-        assert finding.rule in RULES
-        assert finding.line >= 1
-        assert finding.fix
-
-
-@given(documents)
-@settings(max_examples=300, deadline=None)
-def test_linting_never_raises_whatever_the_values(document: object) -> None:
-    text = json.dumps(document)
-    for weights in (None, facts(LLAMA_8B), WeightsFacts(None, 5)):
-        assert all(finding.rule in RULES for finding in lint(text, weights, cards("l4")))
-    nested = json.dumps({"handler": {"vllm_engine_config": document}})
-    assert lint(nested, facts(LLAMA_8B), cards("l4"))
-
-
-def test_aliases_that_contain_themselves_or_multiply_are_no_trouble() -> None:
-    assert rules("a: &a [*a]") == ["yaml"]
-    assert rules("a: &a {<<: *a}") == ["yaml"]
-    bomb = "a0: &a0 [x, x]\n" + "".join(
-        f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 30)
-    )
-    assert "unknown-key" in rules(bomb)
-    assert rules("[" * 5000) == ["yaml"]
-
-
-def test_merged_keys_count_as_written() -> None:
-    merged = GOOD.replace("minWorkers: 1\n", "<<: &base {minWorkers: 1}\n")
-    assert rules(merged) == []
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from model_facts import LLAMA_8B, LLAMA_70B, SMOLLM2_135M
 from tslc.domain.gpus import GIB, GPUS, parse_size
 from tslc.domain.memory import (
     Architecture,
@@ -17,33 +18,6 @@ from tslc.domain.memory import (
     read_architecture,
     weights_bytes,
 )
-
-LLAMA_8B: dict[str, object] = {
-    "hidden_size": 4096,
-    "intermediate_size": 14336,
-    "num_hidden_layers": 32,
-    "num_attention_heads": 32,
-    "num_key_value_heads": 8,
-    "vocab_size": 128256,
-    "max_position_embeddings": 131072,
-    "torch_dtype": "bfloat16",
-}
-LLAMA_70B = LLAMA_8B | {
-    "hidden_size": 8192,
-    "intermediate_size": 28672,
-    "num_hidden_layers": 80,
-    "num_attention_heads": 64,
-}
-SMOLLM2_135M: dict[str, object] = {
-    "hidden_size": 576,
-    "intermediate_size": 1536,
-    "num_hidden_layers": 30,
-    "num_attention_heads": 9,
-    "num_key_value_heads": 3,
-    "vocab_size": 49152,
-    "tie_word_embeddings": True,
-    "dtype": "bfloat16",
-}
 
 
 def known(config: dict[str, object]) -> Architecture:

@@ -7,6 +7,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from model_facts import LLAMA_8B
 from tslc.domain.archive_spec import HubWeights, draft_spec
 from tslc.domain.golden import parse_golden
 from tslc.domain.gpus import GIB
@@ -24,18 +25,7 @@ from tslc.domain.quick_run import (
     tensor_parallel,
 )
 
-ARCHITECTURE = read_architecture(
-    {
-        "hidden_size": 4096,
-        "intermediate_size": 14336,
-        "num_hidden_layers": 32,
-        "num_attention_heads": 32,
-        "num_key_value_heads": 8,
-        "vocab_size": 128256,
-        "max_position_embeddings": 131072,
-        "dtype": "bfloat16",
-    }
-)
+ARCHITECTURE = read_architecture(LLAMA_8B)
 FACTS = WeightsFacts(ARCHITECTURE, 16 * GIB)
 BIG = Machine(memory=64 * GIB)
 

@@ -10,9 +10,10 @@ from pathlib import Path
 
 from tslc.adapters.archive_file import VerifiedArchive, open_archive
 from tslc.adapters.archive_readers import format_of
-from tslc.adapters.archiver import link_weights
+from tslc.adapters.archiver import link_weights, publish
 from tslc.adapters.source_files import exists, is_folder
 from tslc.domain.archive_name import ArchiveFormat, archive_name
+from tslc.domain.store_layout import MANIFEST, WEIGHTS
 from tslc.errors import TslcError
 
 
@@ -30,6 +31,15 @@ def find_weights(hex_digest: str, places: Iterable[Path]) -> Path | None:
         if is_folder(folder):
             return folder.resolve()
     return None
+
+
+def weights_beside(archive: Path, hex_digest: str) -> Path | None:
+    """The weights of an archive that lie where a build links them, or where a pull puts them."""
+    folder = archive.absolute().parent
+    if found := find_weights(hex_digest, [folder / "weights"]):
+        return found
+    pulled = folder / WEIGHTS
+    return pulled if (folder / MANIFEST).is_file() and is_folder(pulled) else None
 
 
 def file_name(archive: Path, model: str, version: str) -> str:
@@ -87,6 +97,35 @@ def place_weights(folder: Path, weights: Path, hex_digest: str) -> Path | None:
         except OSError as error:
             raise TslcError(f"can't link {folder} in {weights}: {error}") from error
     return link if fresh else None
+
+
+def take_weights(folder: Path, weights: Path, hex_digest: str) -> Path | None:
+    """Move a folder of verified weights to `<weights>/<hex>`; where it is, if none was there.
+
+    A link there, or a folder, gives way to it.
+    """
+    target = weights / hex_digest
+    fresh = not target.exists()
+    try:
+        if target.is_symlink():
+            target.unlink()
+        publish(folder, target)
+    except OSError as error:
+        raise TslcError(f"can't put the weights into {weights}: {error}") from error
+    return target if fresh else None
+
+
+def remove_archive(target: Path, weights: Path) -> None:
+    """Delete an archive of the model store, and what lies in `weights` for it and no other.
+
+    A link there goes; the weights it leads to stay.
+    """
+    named = None
+    with contextlib.suppress(TslcError):  # one that is damaged goes as well
+        named = open_archive(target).manifest.weights
+    remove(target)
+    if named is not None and not names_weights(target.parent, named.hex):
+        remove(weights / named.hex)
 
 
 def names_weights(model_store: Path, hex_digest: str) -> bool:

@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
@@ -66,6 +67,17 @@ def empty(folder: Path) -> None:
                 shutil.rmtree(entry, ignore_errors=True)
             else:
                 entry.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def scratch(paths: NodePaths) -> Iterator[Path]:
+    """An empty folder on the node's file system, gone afterwards."""
+    with _usable(paths.root):
+        folder = Path(tempfile.mkdtemp(dir=paths.root, prefix=".scratch."))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextlib.contextmanager

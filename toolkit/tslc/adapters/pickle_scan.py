@@ -39,7 +39,11 @@ def scan(file: Path, path: str) -> Iterator[Scanned]:
 def _scan(file: Path, path: str, depth: int) -> Iterator[Scanned]:
     with file.open("rb") as content:
         head = content.read(64 * 1024)
-    if zipfile.is_zipfile(file) or head[:4] == b"PK\x03\x04":
+    if not head:
+        # picklescan can't seek in it.
+        named = is_called_pickle(path)
+        yield Scanned(path, pickled=named, error="no whole pickle: empty" if named else None)
+    elif zipfile.is_zipfile(file) or head[:4] == b"PK\x03\x04":
         yield _picklescan(file, path, pickled=is_called_pickle(path))
         yield from _scan_zip(file, path, depth + 1)
     elif head.startswith(_NUMPY):

@@ -70,6 +70,19 @@ def place_version(
     return True
 
 
+def signature_beside(archive: Path) -> bytes | None:
+    """The signature in the folder of a pulled version that the archive lies in."""
+    folder = archive.absolute().parent
+    if not (folder / MANIFEST).is_file():
+        return None
+    try:
+        return (folder / SIGNATURE).read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise TslcError(f"can't read {folder / SIGNATURE}: {error.strerror}") from None
+
+
 def _same(one: Path, other: Path) -> bool:
     files, others = _tree(one), _tree(other)
     return files.keys() == others.keys() and all(

@@ -9,10 +9,12 @@ from typing import Any
 import click
 
 from tslc.adapters.stop_signals import stop_signals
-from tslc.cli.node_options import home, name_option, plan_text, progress
+from tslc.cli.node_options import home, plan_text, progress
 from tslc.cli.output import dry_run_option, emit, json_option
-from tslc.verbs.register import Registered, register
-from tslc.verbs.register_plan import Request
+from tslc.cli.store_options import settings_of, store_options
+from tslc.verbs.register import Registered, register, register_stored
+from tslc.verbs.register_plan import ArchiveAt, BuiltIn, Request
+from tslc.verbs.store_trust import checker
 
 
 @click.command("register")
@@ -21,34 +23,48 @@ from tslc.verbs.register_plan import Request
 @click.option(
     "--dist",
     type=click.Path(path_type=Path),
-    default=Path("dist"),
-    show_default=True,
-    help="Where built archives lie, and their weights.",
+    help="Take MODEL VERSION from the node or this folder of built archives, not from the store.",
 )
-@name_option
+@store_options
 @dry_run_option
 @json_option
 def command(
     archive_or_model: str,
     version: str | None,
-    dist: Path,
+    dist: Path | None,
     name: str,
     dry_run: bool,
     as_json: bool,
+    **flags: str | Path | None,
 ) -> None:
     """Load a version and wait until it answers its golden prompts.
 
-    MODEL VERSION is looked for in the node's model store, then in --dist; an ARCHIVE is a file or
-    folder that `tslc build` made. A version that does not load, or answers a golden prompt
-    wrongly, is unregistered again.
+    MODEL VERSION is taken from the store, every byte of it verified; an ARCHIVE is a file or
+    folder that `tslc build` or `tslc pull` made. The environment's rules about signatures are
+    obeyed. A version that does not load, or answers a golden prompt wrongly, is unregistered
+    again.
     """
-    if version is None:
-        request = Request(None, None, Path(archive_or_model), dist.absolute())
-    else:
-        request = Request(archive_or_model, version, None, dist.absolute())
+    settings = settings_of(flags)
     with stop_signals(), progress() as line:
-        result = register(home(), name, request, os.environ, dry_run=dry_run, report=line)
+        if version is not None and dist is None:
+            result = register_stored(
+                *(home(), name, archive_or_model, version, settings, os.environ),
+                dry_run=dry_run,
+                report=line,
+            )
+        else:
+            request = _at_hand(archive_or_model, version, dist)
+            check = checker(settings)
+            result = register(
+                home(), name, request, check, os.environ, dry_run=dry_run, report=line
+            )
     emit(_as_json(result), lambda: _text(result), as_json=as_json)
+
+
+def _at_hand(archive_or_model: str, version: str | None, dist: Path | None) -> Request:
+    if version is None or dist is None:
+        return ArchiveAt(Path(archive_or_model))
+    return BuiltIn(archive_or_model, version, dist.absolute())
 
 
 def _as_json(result: Registered) -> dict[str, Any]:
@@ -57,6 +73,7 @@ def _as_json(result: Registered) -> dict[str, Any]:
         "version": result.version,
         "default": result.default,
         "already_registered": result.already,
+        "trust": result.trust,
         "seconds": round(result.seconds, 2),
         "golden_prompts": [
             {"name": one.name, "passed": one.passed, "seconds": round(one.seconds, 3)}
@@ -75,4 +92,5 @@ def _text(result: Registered) -> str:
         return f"{named} is registered already{role}, the same archive, and ready"
     count = len(result.prompts)
     passed = f"passed {count} golden prompt{'s' if count != 1 else ''}"
-    return f"{named} is ready{role}: loaded in {result.seconds:.1f} s, {passed}"
+    loaded = f"{named} is ready{role}: loaded in {result.seconds:.1f} s, {passed}"
+    return f"{loaded}\n  {result.trust}"

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from tslc.errors import BadFile, Mistake
+from tslc.domain.state_file import parse_state
 
 BUCKET = "tslc"
 REGION = "us-east-1"
@@ -60,16 +60,9 @@ class StoreState(_Value):
 
     @classmethod
     def parse(cls, text: str, subject: str) -> StoreState:
-        """Raises BadFile; what pydantic says of a value is left out, it could be the secret."""
-        try:
-            return cls.model_validate_json(text)
-        except ValidationError as error:
-            fix = "delete the file: `tslc up` makes a new one, what is stored stays"
-            mistakes = [
-                Mistake(".".join(str(part) for part in one["loc"]), one["msg"], fix)
-                for one in error.errors(include_url=False, include_input=False)
-            ]
-            raise BadFile(subject, mistakes) from None
+        """Raises BadFile."""
+        fix = "delete the file: `tslc up` makes a new one, what is stored stays"
+        return parse_state(cls, text, subject, fix)
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from tslc.domain.door import DoorName
+from tslc.domain.state_file import parse_state
 from tslc.errors import BadFile, BadInput, Mistake
 
 DEFAULT_NODE = "default"
@@ -82,14 +83,7 @@ class NodeState(_Value):
 
     @classmethod
     def parse(cls, text: str, subject: str) -> NodeState:
-        try:
-            return cls.model_validate_json(text)
-        except ValidationError as error:
-            mistakes = [
-                Mistake(".".join(str(part) for part in one["loc"]), one["msg"], "delete the file")
-                for one in error.errors(include_url=False)
-            ]
-            raise BadFile(subject, mistakes) from None
+        return parse_state(cls, text, subject, "delete the file")
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,13 @@ from typing import Any, Literal
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from tslc.domain.archive_name import model_name_problem, version_problem
-from tslc.domain.manifest import FileEntry, canonical_json, path_problem
+from tslc.domain.manifest import (
+    MANIFEST_NAME,
+    FileEntry,
+    Manifest,
+    canonical_json,
+    path_problem,
+)
 from tslc.domain.provenance import Git, Provenance
 from tslc.domain.store_layout import ARCHIVE, FOREIGN_ARCHIVE, WEIGHTS
 from tslc.domain.vocabulary import unknown_word
@@ -30,6 +36,20 @@ MAX_BYTES = 64 * 1024 * 1024
 MAX_FILES = 200_000
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _NOT_OURS = "don't use this version; push it again under a new one"
+
+
+def stored_files(manifest: Manifest) -> dict[str, FileEntry]:
+    """The files of a version in the store that tslc built: its archive's and its weights'."""
+    inner = manifest.render()
+    inside = {
+        **manifest.files,
+        MANIFEST_NAME: FileEntry(hashlib.sha256(inner).hexdigest(), len(inner)),
+    }
+    weights = manifest.weights.files if manifest.weights else {}
+    return {
+        **{f"{ARCHIVE}{path}": entry for path, entry in inside.items()},
+        **{f"{WEIGHTS}{path}": entry for path, entry in weights.items()},
+    }
 
 
 class Kind(StrEnum):

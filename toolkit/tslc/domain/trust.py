@@ -7,11 +7,13 @@ than none; one that speaks of other files is refused everywhere.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from tslc.domain.manifest import Manifest
 from tslc.domain.settings_model import EnvironmentSettings
+from tslc.domain.store_manifest import Kind, StoreManifest, stored_files
 from tslc.errors import Refused
 
 
@@ -27,6 +29,21 @@ class Version:
 
     def __str__(self) -> str:
         return f"{self.model} {self.version}"
+
+    @classmethod
+    def stored(cls, manifest: StoreManifest) -> Version:
+        files = {path: entry.sha256 for path, entry in manifest.files.items()}
+        return cls(manifest.model, manifest.version, files, manifest.kind is Kind.TSLC)
+
+    @classmethod
+    def built(cls, manifest: Manifest) -> Version:
+        """An archive that tslc built, and its weights, wherever they lie."""
+        files = {path: entry.sha256 for path, entry in stored_files(manifest).items()}
+        return cls(manifest.model, manifest.version, files, named_inside=True)
+
+
+Check = Callable[[Version, bytes | None], str]
+"""Whether a version with that signature may be used: raises Refused, or says why it may."""
 
 
 @dataclass(frozen=True)

@@ -19,12 +19,11 @@ from tslc.adapters.content_cache import ContentCache
 from tslc.adapters.s3_store import S3Store
 from tslc.domain.store_manifest import StoreManifest
 from tslc.domain.store_plan import plan_transfer
+from tslc.domain.trust import Check, Version
 from tslc.errors import TslcError
 from tslc.verbs.store_access import read_manifest, read_signature
 
 Progress = Callable[[int, int], None]
-Check = Callable[[StoreManifest, bytes | None], str]
-"""Whether a version may be used: raises Refused, or says why it may."""
 
 
 class PullOutcome(StrEnum):
@@ -66,7 +65,7 @@ def pull(
     """
     manifest = read_manifest(store, model, version)
     signature = read_signature(store, model, version)
-    trust = check(manifest, signature)
+    trust = check(Version.stored(manifest), signature)
     folder = directory.absolute() / f"{model}-{version}"
     archive = folder / (version_folder.packed_name(manifest) or "archive.mar")
     plan = plan_transfer(manifest, cache.sizes(manifest.blobs))

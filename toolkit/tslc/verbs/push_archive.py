@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from hashlib import sha256
 from pathlib import Path
 
 from tslc.adapters.archive_file import VerifiedArchive, open_archive
 from tslc.adapters.build_environment import provenance
 from tslc.adapters.clock import now
-from tslc.adapters.model_store import find_weights
+from tslc.adapters.model_store import find_weights, weights_beside
 from tslc.adapters.source_files import is_folder, weights_files
 from tslc.adapters.version_folder import unpacked
-from tslc.domain.manifest import MANIFEST_NAME, FileEntry
 from tslc.domain.store_layout import ARCHIVE, WEIGHTS
-from tslc.domain.store_manifest import Kind, StoreManifest
+from tslc.domain.store_manifest import Kind, StoreManifest, stored_files
 from tslc.errors import BadInput
 from tslc.verbs.push import PushSource
 
@@ -32,23 +30,15 @@ def archive_source(
     if weights is not None and not is_folder(weights):
         raise BadInput(f"no folder {weights}", hint="name the weights' folder with --weights")
     opened = open_archive(archive)
-    inner = opened.manifest.render()
-    entries = {
-        **opened.manifest.files,
-        MANIFEST_NAME: FileEntry(sha256(inner).hexdigest(), len(inner)),
-    }
-    files = {f"{ARCHIVE}{path}": entry for path, entry in entries.items()}
     if opened.manifest.weights is not None:
-        for path, entry in opened.manifest.weights.files.items():
-            files[f"{WEIGHTS}{path}"] = entry
-        weights = weights or find_weights(
-            opened.manifest.weights.hex, (archive.parent / "weights", Path("dist", "weights"))
-        )
+        sha256 = opened.manifest.weights.hex
+        weights = weights or weights_beside(archive, sha256)
+        weights = weights or find_weights(sha256, [Path("dist", "weights")])
     manifest = StoreManifest(
         kind=Kind.TSLC,
         model=opened.manifest.model,
         version=opened.manifest.version,
-        files=files,
+        files=stored_files(opened.manifest),
         provenance=provenance(archive.absolute().parent, environment, now()),
     )
     return PushSource(manifest, lambda: _files(opened, weights))

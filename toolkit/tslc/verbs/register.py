@@ -18,10 +18,24 @@ from tslc.domain.golden import GoldenPrompt, judge
 from tslc.domain.loading import Seen, Step, next_step
 from tslc.domain.registration import PromptResult, load_failed, load_late, prompts_failed
 from tslc.domain.served import ServedVersion
+from tslc.domain.settings import Settings
+from tslc.domain.store_layout import WEIGHTS
+from tslc.domain.store_manifest import Kind, StoreManifest
+from tslc.domain.trust import Check
 from tslc.domain.worker_log import WorkerLine, lines_of, server_saw_death, worker_died
 from tslc.errors import NotRunning, Refused, RemoteFailed, TslcError
-from tslc.verbs.register_plan import RegisterPlan, Report, Request, plan_register
+from tslc.verbs.pull import pull
+from tslc.verbs.register_plan import (
+    ArchiveAt,
+    RegisterPlan,
+    Report,
+    Request,
+    plan_register,
+    stored_steps,
+)
 from tslc.verbs.running_node import RunningNode, open_node, served_versions
+from tslc.verbs.store_access import open_cache, open_store
+from tslc.verbs.store_trust import checker
 from tslc.verbs.unregister import take_off
 
 _ROUND = 0.2
@@ -32,12 +46,14 @@ _UNANSWERED_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class Registered:
-    """`already`: it was there before, the same archive. In a dry run only `plan` is filled."""
+    """`already`: it was there before, the same archive. `trust`: why the environment takes it.
+    In a dry run only `plan` and `trust` are filled."""
 
     model: str
     version: str
     default: bool = False
     already: bool = False
+    trust: str = ""
     seconds: float = 0.0
     prompts: tuple[PromptResult, ...] = ()
     plan: tuple[str, ...] = ()
@@ -47,24 +63,86 @@ def register(
     home: Path,
     node_name: str,
     request: Request,
+    check: Check,
     env: Mapping[str, str],
     *,
     dry_run: bool = False,
     report: Report = lambda _: None,
 ) -> Registered:
-    """Register a version and wait until it answers.
+    """Register a version that is at hand, and wait until it answers.
 
     Raises what `plan_register` raises; Refused when other content is registered under that version
     or a golden prompt fails; RemoteFailed with the worker's own error when it does not load. A
     version that fails is unregistered, and what was put into the node for it goes.
     """
     node = open_node(home, node_name)
-    plan = plan_register(node.paths, node.settings, request, env, report)
+    return _register(node, request, check, env, dry_run=dry_run, report=report)
+
+
+def register_stored(
+    home: Path,
+    node_name: str,
+    model: str,
+    version: str,
+    settings: Settings,
+    env: Mapping[str, str],
+    *,
+    dry_run: bool = False,
+    report: Report = lambda _: None,
+) -> Registered:
+    """Register a version of the store; raises what `pull` and `register` raise."""
+    node, check = open_node(home, node_name), checker(settings)
+    store, cache = open_store(settings, node.paths), open_cache(settings)
+
+    def progress(done: int, total: int) -> None:
+        report(f"pulling {model} {version}: {done / max(total, 1):.0%}")
+
+    with node_folder.scratch(node.paths) as scratch:
+        pulled = pull(
+            store,
+            cache,
+            model,
+            version,
+            scratch,
+            check=check,
+            dry_run=dry_run,
+            progress=progress,
+        )
+        _expect_ours(pulled.manifest)
+        if dry_run:
+            fetched, cached = pulled.fetched_bytes, pulled.cached_bytes
+            fetch = f"fetch {fetched} bytes from {store.address}; {cached} are in the cache"
+            steps = stored_steps(model, version, fetch, node.paths)
+            return Registered(model, version, trust=pulled.trust, plan=steps)
+        request = ArchiveAt(pulled.archive, pulled.folder / WEIGHTS)
+        return _register(node, request, check, env, dry_run=False, report=report)
+
+
+def _register(
+    node: RunningNode,
+    request: Request,
+    check: Check,
+    env: Mapping[str, str],
+    *,
+    dry_run: bool,
+    report: Report,
+) -> Registered:
+    plan = plan_register(node.paths, node.settings, request, check, env, report)
     if dry_run:
-        planned = Registered(plan.model, plan.version, plan=plan.steps(node.paths))
+        steps = plan.steps(node.paths)
+        planned = Registered(plan.model, plan.version, trust=plan.trust, plan=steps)
         return _existing(node, plan) or planned
     with node_folder.version_locked(node.paths, plan.model, plan.version):
         return _existing(node, plan) or _Registration(node, plan, report).carry_out()
+
+
+def _expect_ours(manifest: StoreManifest) -> None:
+    if manifest.kind is Kind.FOREIGN:
+        named = f"{manifest.model} {manifest.version}"
+        raise Refused(
+            f"{named} is an archive that others built: it has no golden prompts to be proven by",
+            hint=f"tslc pull {named}, and register it with TorchServe's own management API",
+        )
 
 
 def _existing(node: RunningNode, plan: RegisterPlan) -> Registered | None:
@@ -88,7 +166,7 @@ def _existing(node: RunningNode, plan: RegisterPlan) -> Registered | None:
                 f"{named} is registered already, but not ready: {one.why_not}",
                 hint=f"tslc unregister {named} && tslc register {named}",
             )
-        return Registered(plan.model, plan.version, one.default, already=True)
+        return Registered(plan.model, plan.version, one.default, already=True, trust=plan.trust)
     return None
 
 
@@ -138,7 +216,12 @@ class _Registration:
             raise
         default = self.node.api.default_version(plan.model) == plan.version
         return Registered(
-            plan.model, plan.version, default, seconds=self.waited.spent, prompts=results
+            plan.model,
+            plan.version,
+            default,
+            trust=plan.trust,
+            seconds=self.waited.spent,
+            prompts=results,
         )
 
     def _place(self) -> None:
@@ -146,7 +229,8 @@ class _Registration:
         if not plan.in_store:
             self.placed = model_store.place(plan.archive, paths.model_store, plan.file_name)
         if plan.weights and (weights := plan.archive.manifest.weights):
-            self.linked = model_store.place_weights(plan.weights, paths.weights, weights.hex)
+            put = model_store.take_weights if plan.own_weights else model_store.place_weights
+            self.linked = put(plan.weights, paths.weights, weights.hex)
 
     def _ask_for_it(self) -> None:
         self.report(f"registering {self.plan.model} {self.plan.version}")

@@ -11,6 +11,7 @@ from tslc.adapters.archive_file import VerifiedArchive, open_archive
 from tslc.adapters.digest_cache import DigestCache, cache_folder
 from tslc.adapters.hashing import hash_files
 from tslc.adapters.source_files import weights_files
+from tslc.adapters.version_folder import signature_beside
 from tslc.domain.archive_contents import MODEL_CONFIG_NAME
 from tslc.domain.archive_name import model_name_problem, version_problem
 from tslc.domain.config_document import read_document
@@ -18,32 +19,47 @@ from tslc.domain.golden import GoldenPrompt, parse_golden
 from tslc.domain.loading import LoadPlan, load_plan, served_name
 from tslc.domain.manifest import Weights
 from tslc.domain.node import NodePaths, NodeSettings, check_socket_room, longest_door
+from tslc.domain.trust import Check, Version
 from tslc.errors import BadFile, BadInput, Mistake, Refused
 
 Report = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Request:
-    """What to register: an archive file or folder, or a model and a version to be found."""
+class ArchiveAt:
+    """An archive file or folder. `weights`: the folder of its weights, verified, which the node
+    may have; else they are looked for."""
 
-    model: str | None
-    version: str | None
-    file: Path | None
+    path: Path
+    weights: Path | None = None
+
+
+@dataclass(frozen=True)
+class BuiltIn:
+    """A version whose archive lies in the node's model store or in `dist`."""
+
+    model: str
+    version: str
     dist: Path
+
+
+Request = ArchiveAt | BuiltIn
 
 
 @dataclass(frozen=True)
 class RegisterPlan:
     """A verified archive, its weights (None for an archive without), and how it is to load.
 
-    `file_name`: its name in the model store; `in_store`: it lies there already.
+    `file_name`: its name in the model store; `in_store`: it lies there already; `trust`: why the
+    environment takes it; `own_weights`: the node may have the folder of the weights.
     """
 
     archive: VerifiedArchive
     file_name: str
     in_store: bool
     weights: Path | None
+    own_weights: bool
+    trust: str
     load: LoadPlan
     prompts: tuple[GoldenPrompt, ...]
     served_name: str
@@ -59,35 +75,51 @@ class RegisterPlan:
     def steps(self, paths: NodePaths) -> tuple[str, ...]:
         weights = self.archive.manifest.weights
         link = [f"link weights {weights.hex[:12]} to {self.weights}"] if weights else []
-        workers = f"{self.load.workers} worker{'s' if self.load.workers > 1 else ''}"
         put = [] if self.in_store else [f"put {self.archive.path} into {paths.model_store}"]
-        return (
-            *put,
-            *link,
-            f"register {self.model} {self.version} with TorchServe, {workers}",
-            f"wait up to {self.load.deadline:.0f} s until it is ready",
-            f"try its {len(self.prompts)} golden prompts through the direct door",
-            "unregister it if any of that fails",
-        )
+        workers = f"{self.load.workers} worker{'s' if self.load.workers > 1 else ''}"
+        wait = f"wait up to {self.load.deadline:.0f} s until it is ready"
+        prompts = f"try its {len(self.prompts)} golden prompts through the direct door"
+        ask = f"{_register(self.model, self.version)}, {workers}"
+        return (*put, *link, ask, wait, prompts, _IF)
+
+
+_IF = "unregister it if any of that fails"
+
+
+def _register(model: str, version: str) -> str:
+    return f"register {model} {version} with TorchServe"
+
+
+def stored_steps(model: str, version: str, fetch: str, paths: NodePaths) -> tuple[str, ...]:
+    """What registering a version from the store would do; what is in it is not known before."""
+    return (
+        fetch,
+        f"put the archive into {paths.model_store}, the weights into {paths.weights}",
+        _register(model, version),
+        "wait until it is ready, and try its golden prompts through the direct door",
+        _IF,
+    )
 
 
 def plan_register(
     paths: NodePaths,
     settings: NodeSettings,
     request: Request,
+    check: Check,
     env: Mapping[str, str],
     report: Report,
 ) -> RegisterPlan:
     """Find and verify the archive and its weights.
 
-    Raises BadInput (BadFile) for what is missing or broken, Refused for what is ambiguous or needs
-    a node that runs otherwise.
+    Raises BadInput (BadFile) for what is missing or broken, Refused for what is ambiguous, not
+    trusted, or needs a node that runs otherwise.
     """
-    path = request.file or _find(paths, request)
+    path = request.path if isinstance(request, ArchiveAt) else _find(paths, request)
     report(f"verifying {path.name}")
     archive = open_archive(path)
     manifest = archive.manifest
     _check_names(request, archive)
+    trust = check(Version.built(manifest), signature_beside(path))
     if "requirements.txt" in manifest.files and not settings.install_requirements:
         raise Refused(
             f"{manifest.model} {manifest.version} has requirements, and node '{settings.name}' "
@@ -102,15 +134,17 @@ def plan_register(
         archive=archive,
         file_name=name,
         in_store=path.resolve() == (paths.model_store / name).resolve(),
-        weights=_weights(paths, path, manifest.weights, request.dist, env, report),
+        weights=_weights(paths, path, manifest.weights, request, env, report),
+        own_weights=isinstance(request, ArchiveAt) and request.weights is not None,
+        trust=trust,
         load=load_plan(config),
         prompts=parse_golden(archive.golden, f"{path}: {manifest.golden}"),
         served_name=served_name(config, manifest.model),
     )
 
 
-def _find(paths: NodePaths, request: Request) -> Path:
-    model, version = request.model or "", request.version or ""
+def _find(paths: NodePaths, request: BuiltIn) -> Path:
+    model, version = request.model, request.version
     if problem := model_name_problem(model) or version_problem(version):
         raise BadInput(
             f"'{model} {version}' can't be a model and its version: {problem}",
@@ -134,7 +168,7 @@ def _find(paths: NodePaths, request: Request) -> Path:
 def _check_names(request: Request, archive: VerifiedArchive) -> None:
     """A renamed archive is not what its file's name says."""
     holds = (archive.manifest.model, archive.manifest.version)
-    if request.file is None and holds != (request.model, request.version):
+    if isinstance(request, BuiltIn) and holds != (request.model, request.version):
         raise BadInput(
             f"{archive.path} holds {holds[0]} {holds[1]}", hint=f"tslc register {archive.path}"
         )
@@ -144,20 +178,25 @@ def _weights(
     paths: NodePaths,
     archive: Path,
     weights: Weights | None,
-    dist: Path,
+    request: Request,
     env: Mapping[str, str],
     report: Report,
 ) -> Path | None:
     """The folder of the weights, every byte verified; big files that did not change are cached."""
     if weights is None:
         return None
-    places = (archive.absolute().parent / "weights", paths.weights, dist / "weights")
-    folder = model_store.find_weights(weights.hex, places)
+    if isinstance(request, ArchiveAt) and request.weights is not None:
+        return request.weights
+    dist = request.dist if isinstance(request, BuiltIn) else Path("dist")
+    places = (paths.weights, dist.absolute() / "weights")
+    beside = model_store.weights_beside(archive, weights.hex)
+    folder = beside or model_store.find_weights(weights.hex, places)
     if folder is None:
+        linked = archive.absolute().parent / "weights" / weights.hex
         raise BadInput(
             f"the weights of {archive.name} are in none of "
-            + ", ".join(str(place / weights.hex[:12]) + "…" for place in places),
-            hint=f"ln -s WEIGHTS_FOLDER {places[0] / weights.hex}",
+            + ", ".join(f"{place / weights.hex[:12]}…" for place in (linked.parent, *places)),
+            hint=f"ln -s WEIGHTS_FOLDER {linked}",
         )
 
     def progress(done: int, total: int) -> None:

@@ -31,9 +31,10 @@ from tslc.errors import RemoteFailed, TslcError
 from tslc.verbs.build import BuildRequest, build, plan_build
 from tslc.verbs.down import down
 from tslc.verbs.register import register
-from tslc.verbs.register_plan import RegisterPlan, Request, plan_register
+from tslc.verbs.register_plan import ArchiveAt, RegisterPlan, plan_register
 from tslc.verbs.run_plan import RunPlan, configured
 from tslc.verbs.run_source import BuiltSource, FolderSource, HubSource, SpecSource
+from tslc.verbs.store_trust import unchecked
 from tslc.verbs.up import Wish, up
 
 _ROUND = 0.2
@@ -127,8 +128,8 @@ def _uvicorn(
     talk: Talk,
     spent: Deadline,
 ) -> Iterator[Serving]:
-    request = Request(None, None, archive, archive.parent)
-    checked = plan_register(paths, NodeSettings(name=paths.name), request, env, talk.report)
+    request, settings = ArchiveAt(archive), NodeSettings(name=paths.name)
+    checked = plan_register(paths, settings, request, unchecked, env, talk.report)
     if checked.weights and (weights := checked.archive.manifest.weights):
         model_store.place_weights(checked.weights, paths.weights, weights.hex)
     content = paths.root / "content"
@@ -184,11 +185,12 @@ def _torchserve(
     wish = Wish(paths.name, {"inference": plan.port}, free_ports=True, token_auth=tokens)
     try:
         node = up(home, wish, env, report=lines.report)
-        request = Request(None, None, archive, archive.parent)
+        request = ArchiveAt(archive)
         with _without_hint():
-            register(home, paths.name, request, env, report=lines.report)
+            register(home, paths.name, request, unchecked, env, report=lines.report)
         lines.loaded()
-        served = plan_register(paths, node.settings, request, env, lambda _: None).served_name
+        planned = plan_register(paths, node.settings, request, unchecked, env, lambda _: None)
+        served = planned.served_name
         key_file = paths.key_file if tokens else None
         talk.ready(Ready(plan, served, node.pid or 0, spent.spent, key_file))
         yield lambda: torchserve_process.is_running(node.pid, None), lines

@@ -9,8 +9,7 @@ from pathlib import Path
 from tslc.domain.settings import Settings
 from tslc.domain.store_layout import MANIFEST, SIGNATURE
 from tslc.domain.store_manifest import Kind, StoreManifest
-from tslc.domain.trust import Version, judge
-from tslc.verbs.pull import Check
+from tslc.domain.trust import Check, Version, judge
 from tslc.verbs.push import Sign
 
 KMS = "awskms:///"
@@ -20,16 +19,21 @@ def checker(settings: Settings) -> Check:
     """The check of the settings' environment: why a version may be used, or Refused."""
     environment = settings.environment()
 
-    def check(manifest: StoreManifest, signature: bytes | None) -> str:
+    def check(version: Version, signature: bytes | None) -> str:
         read = None
         if signature is not None:
             # The library takes a while to load; most pulls of a laptop are unsigned.
             from tslc.adapters.signing import read_signature
 
             read = read_signature(signature, environment.trusted_keys)
-        return judge(environment, _version(manifest), read)
+        return judge(environment, version, read)
 
     return check
+
+
+def unchecked(version: Version, signature: bytes | None) -> str:
+    """The check where no environment is concerned: a quick run of what lies on this machine."""
+    return "not checked"
 
 
 def signer(key: str) -> Sign:
@@ -44,7 +48,7 @@ def signer(key: str) -> Sign:
         made = signing.signer_of_file(Path(key))
 
     def sign(manifest: StoreManifest) -> bytes:
-        version = _version(manifest)
+        version = Version.stored(manifest)
         subject = f"{version.model}-{version.version}"
         return signing.sign(version.files, subject, unsigned_files(manifest), made)
 
@@ -57,8 +61,3 @@ def unsigned_files(manifest: StoreManifest) -> Sequence[str]:
     if manifest.kind is Kind.TSLC:
         beside += [f"{manifest.model}-{manifest.version}{end}" for end in (".mar", ".tar.gz")]
     return beside
-
-
-def _version(manifest: StoreManifest) -> Version:
-    files = {path: entry.sha256 for path, entry in manifest.files.items()}
-    return Version(manifest.model, manifest.version, files, manifest.kind is Kind.TSLC)

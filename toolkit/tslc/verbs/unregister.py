@@ -1,4 +1,4 @@
-"""`tslc unregister`: take a version off the node, and see its processes end."""
+"""`tslc unregister`: take a version off the node, with its files, and see its processes end."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tslc.adapters import node_folder
+from tslc.adapters import model_store, node_folder
 from tslc.adapters.node_processes import Process, end, family, name_of, wait_gone
 from tslc.adapters.stop_signals import uninterrupted
 from tslc.domain.served import Described, ServedVersion, successor
@@ -57,6 +57,8 @@ def unregister(
         report(f"unregistering {model} {version}")
         pids = {*described[0].pids, *(door.pid for door in one.doors)}
         ended = take_off(node, described[0], family(pids))
+        archive = node.paths.model_store / Path(described[0].archive).name
+        model_store.remove_archive(archive, node.paths.weights)
     return Unregistered(model, version, heir.version if heir else None, ended)
 
 

@@ -11,9 +11,10 @@ from tslc.adapters.blob_inventory import at_once, read_blob
 from tslc.adapters.s3_store import S3Store
 from tslc.domain.store_manifest import StoreManifest
 from tslc.domain.store_plan import Blob, blobs_of
+from tslc.domain.trust import Check, Version
 from tslc.domain.version_diff import PartDiff, diff
 from tslc.errors import Refused
-from tslc.verbs.pull import Check, Progress
+from tslc.verbs.pull import Progress
 from tslc.verbs.store_access import (
     NoSuchVersion,
     find_manifest,
@@ -92,7 +93,7 @@ def verify(
 ) -> Verified:
     """Read every byte of a version and keep none. Raises Refused with everything that is wrong."""
     manifest = read_manifest(store, model, version)
-    trust = check(manifest, read_signature(store, model, version))
+    trust = check(Version.stored(manifest), read_signature(store, model, version))
     blobs = blobs_of(manifest)
     advance = _counter(sum(blob.size for blob in blobs), progress)
 
