@@ -28,6 +28,10 @@ class Damaged(Refused):
     """The store's content is not what its name says."""
 
 
+class _Stopped(TslcError):
+    """Another part of the fetch has failed; that failure is the one to tell."""
+
+
 @dataclass
 class Fetched:
     """Bytes that came from the store, bytes of an earlier fetch that was cut short, bytes that
@@ -59,9 +63,11 @@ def fetch_blobs(
             # The first failure ends it, whichever blob it is of.
             for future in wait(futures, return_when=FIRST_EXCEPTION).done:
                 future.result()
-        except BaseException:
-            fetch.stopped.set()
+        except BaseException as error:
+            first = fetch.fail(error)
             pool.shutdown(cancel_futures=True)
+            if first is not error:
+                raise first from None
             raise
     return fetched
 
@@ -77,7 +83,13 @@ class _Fetch:
     ) -> None:
         self.store, self.cache, self.segments = store, cache, segments
         self.fetched, self.count = fetched, count
-        self.stopped = threading.Event()
+        self.failure: BaseException | None = None
+
+    def fail(self, error: BaseException) -> BaseException:
+        """End all of it; returns the failure that was first."""
+        with self.fetched.lock:
+            self.failure = self.failure or error
+            return self.failure
 
     def blob(self, blob: Blob) -> None:
         if self._cached(blob):
@@ -111,14 +123,15 @@ class _Fetch:
         under_way: dict[int, Future[None]] = {
             number: self.segments.submit(self._segment, blob, part, number) for number in missing
         }
-        digest = hashlib.sha256()
+        digest, buffer = hashlib.sha256(), memoryview(bytearray(_READ))
         try:
             for number in range(part.count):
                 if number in under_way:
                     under_way[number].result()
                 start, end = part.span(number)
                 for offset in range(start, end, _READ):
-                    digest.update(part.read(offset, min(_READ, end - offset)))
+                    read = part.read_into(buffer[: end - offset], offset)
+                    digest.update(buffer[:read])
                 self.count(end - start)
         except BaseException:
             # The file is closed behind this: nobody may still write to it.
@@ -131,11 +144,21 @@ class _Fetch:
         return digest.hexdigest()
 
     def _segment(self, blob: Blob, part: PartialContent, number: int) -> None:
+        try:
+            self._fetch_segment(blob, part, number)
+        except _Stopped:
+            raise
+        except BaseException as error:
+            # At once, not when its blob is at its end: nobody asks a store again that stalls.
+            self.fail(error)
+            raise
+
+    def _fetch_segment(self, blob: Blob, part: PartialContent, number: int) -> None:
+        self._expect_no_failure()
         start, end = part.span(number)
         try:
             for chunk in self.store.stream(blob_key(blob.sha256), start, end):
-                if self.stopped.is_set():
-                    raise TslcError("stopped: another blob failed")
+                self._expect_no_failure()
                 part.write(start, chunk)
                 start += len(chunk)
                 self._add(sent=len(chunk))
@@ -144,6 +167,10 @@ class _Fetch:
         except Short:
             raise cut_blob(self.store, blob) from None
         part.note(number)
+
+    def _expect_no_failure(self) -> None:
+        if self.failure:
+            raise _Stopped("stopped: another blob failed")
 
     def _add(self, *, sent: int = 0, resumed: int = 0, cached: int = 0) -> None:
         with self.fetched.lock:

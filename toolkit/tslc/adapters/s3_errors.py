@@ -75,7 +75,7 @@ def translated(request: Request) -> Iterator[None]:
     except BotoCoreError as error:
         raise _failure(request, error) from error
     except (ConnectionError, TimeoutError) as error:
-        raise BrokenOff(f"{request.server} broke off ({request.target}): {error}") from error
+        raise _broken_off(request, error) from error
 
 
 def _failure(request: Request, error: BotoCoreError) -> TslcError:
@@ -95,15 +95,22 @@ def _failure(request: Request, error: BotoCoreError) -> TslcError:
             return BadInput(f"{request.target}: {error}", hint="tslc config")
         case aws.SSLError():
             return RemoteFailed(f"no trusted connection to {request.server}: {error}")
-        case aws.ReadTimeoutError():
-            hint = "try again; what was done is kept"
-            return BrokenOff(f"{request.server} stalled ({request.target})", hint=hint)
         case aws.EndpointConnectionError() | aws.ConnectTimeoutError() | aws.ProxyConnectionError():
             return NotRunning(f"{request.server} does not answer", hint="tslc config (store.*)")
         case _:
-            name = type(error).__name__
-            hint = "try again; what was done is kept"
-            return BrokenOff(f"{request.server} broke off ({request.target}): {name}", hint=hint)
+            return _broken_off(request, error)
+
+
+def _broken_off(request: Request, error: BaseException) -> BrokenOff:
+    """A stall while a body is sent comes as a closed connection, with the timeout behind it."""
+    hint = "try again; what was done is kept"
+    behind: BaseException | None = error
+    while behind is not None:
+        if isinstance(behind, TimeoutError | aws.ReadTimeoutError):
+            return BrokenOff(f"{request.server} stalled ({request.target})", hint=hint)
+        behind = behind.__cause__ or behind.__context__
+    name = type(error).__name__
+    return BrokenOff(f"{request.server} broke off ({request.target}): {name}", hint=hint)
 
 
 def _refusal(request: Request, response: Mapping[str, Any]) -> TslcError:
@@ -122,7 +129,7 @@ def _refusal(request: Request, response: Mapping[str, Any]) -> TslcError:
     if code == "RequestTimeTooSkewed" or abs(skew) > MOST_SKEW_SECONDS:
         return _clock(request, headers)
     if code in _REGION:
-        return _region(request, headers, message)
+        return _region(request, headers, said)
     if code in _EXPIRED:
         return BadInput(f"the AWS credentials have expired ({code})", hint="log in again")
     if code in _CREDENTIALS:
@@ -157,8 +164,9 @@ def _clock(request: Request, headers: Mapping[str, str]) -> TslcError:
     return RemoteFailed(f"this machine's clock is {said}", hint="timedatectl set-ntp true")
 
 
-def _region(request: Request, headers: Mapping[str, str], message: str) -> TslcError:
-    region = headers.get("x-amz-bucket-region")
-    where = f"it is in {region}" if region else message
+def _region(request: Request, headers: Mapping[str, str], said: Mapping[str, Any]) -> TslcError:
+    """AWS names the right one in a header or in the answer, by the kind of the mistake."""
+    region = headers.get("x-amz-bucket-region") or said.get("Region")
+    where = f"it is in {region}" if region else str(said.get("Message", ""))
     hint = f"write `region: {region or '...'}` below `store:` in tslc.yaml"
     return RemoteFailed(f"wrong region for {request.target}: {where}", hint=hint)

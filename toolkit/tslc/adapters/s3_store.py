@@ -7,6 +7,7 @@ succeed when repeated are, here and nowhere else.
 from __future__ import annotations
 
 import base64
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -17,11 +18,17 @@ from botocore.config import Config
 
 from tslc.adapters.s3_errors import AlreadyThere, BrokenOff, Missing, Request, translated
 from tslc.domain.settings import Encryption, EncryptionType
-from tslc.errors import RemoteFailed
+from tslc.errors import BadInput, RemoteFailed
 
 CONNECTIONS = 32
 CHUNK = 1024 * 1024
-ATTEMPTS = 6
+ATTEMPTS = 8
+SILENCE_SECONDS = 15.0
+"""An attempt that brings no byte for so long has failed: a server that never answers is given up
+after 2 minutes."""
+SILENCE = "TSLC_S3_TIMEOUT"
+# urllib3 also takes it for each piece it sends: a slow line may need seconds for one.
+_CONNECT_SECONDS = 10.0
 _BODY_ATTEMPTS = 5
 _CONDITION_ATTEMPTS = 5
 _DELETE_AT_ONCE = 1000
@@ -79,15 +86,18 @@ class S3Store:
 
     def get(self, key: str, most: int) -> bytes | None:
         """An object's bytes, None when there is none; raises RemoteFailed beyond `most` bytes."""
+        request = self.request("s3:GetObject", key)
         for left in reversed(range(_BODY_ATTEMPTS)):
             try:
-                with translated(self.request("s3:GetObject", key)):
+                with translated(request):
                     found = self.client.get_object(Bucket=self.address.bucket, Key=self.full(key))
-                    if found["ContentLength"] > most:
-                        raise RemoteFailed(f"{key} in {self.address} is over {most} bytes")
-                    return bytes(found["Body"].read())
             except Missing:
                 return None
+            if found["ContentLength"] > most:
+                raise RemoteFailed(f"{key} in {self.address} is over {most} bytes")
+            try:
+                with translated(request):
+                    return bytes(found["Body"].read())
             except BrokenOff:
                 if not left:
                     raise
@@ -132,8 +142,10 @@ class S3Store:
         """
         tries = _BODY_ATTEMPTS
         while start < end:
+            # A request that failed for good has been repeated by boto3.
+            body = self._open(key, start, end)
             try:
-                for chunk in self._stream_once(key, start, end):
+                for chunk in self._read(key, body, end - start):
                     start += len(chunk)
                     tries = _BODY_ATTEMPTS
                     yield chunk
@@ -144,20 +156,20 @@ class S3Store:
                 if not tries:
                     raise
 
-    def _stream_once(self, key: str, start: int, end: int) -> Iterator[bytes]:
-        request = self.request("s3:GetObject", key)
-        with translated(request):
+    def _open(self, key: str, start: int, end: int) -> Any:
+        with translated(self.request("s3:GetObject", key)):
             wanted = {"Bucket": self.address.bucket, "Key": self.full(key)}
             try:
-                found = self.client.get_object(**wanted, Range=f"bytes={start}-{end - 1}")
+                return self.client.get_object(**wanted, Range=f"bytes={start}-{end - 1}")["Body"]
             except self.client.exceptions.ClientError as error:
                 if error.response.get("Error", {}).get("Code") in ("InvalidRange", "416"):
                     raise Short(f"{key} in {self.address} ends before byte {start}") from None
                 raise
-            body, left = found["Body"], end - start
+
+    def _read(self, key: str, body: Any, left: int) -> Iterator[bytes]:
         try:
             while left:
-                with translated(request):
+                with translated(self.request("s3:GetObject", key)):
                     chunk = body.read(min(CHUNK, left))
                 if not chunk:
                     return
@@ -234,10 +246,11 @@ def _client(address: StoreAddress) -> Any:
         aws_secret_access_key=credentials and credentials.secret_key,
         region_name=address.region or (credentials and "us-east-1"),
     )
+    silence = _silence_seconds()
     config = Config(
-        connect_timeout=5,
-        read_timeout=30,
-        retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
+        connect_timeout=min(_CONNECT_SECONDS, silence),
+        read_timeout=silence,
+        retries={"mode": "standard", **_attempts()},
         max_pool_connections=CONNECTIONS,
         tcp_keepalive=True,
         # No proxy of the environment stands between this machine and itself.
@@ -246,3 +259,19 @@ def _client(address: StoreAddress) -> Any:
         response_checksum_validation="when_required",
     )
     return session.client("s3", endpoint_url=address.endpoint_url, config=config)
+
+
+def _attempts() -> dict[str, int]:
+    """AWS's own variable wins."""
+    return {} if "AWS_MAX_ATTEMPTS" in os.environ else {"total_max_attempts": ATTEMPTS}
+
+
+def _silence_seconds() -> float:
+    text = os.environ.get(SILENCE, "")
+    try:
+        seconds = float(text or SILENCE_SECONDS)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds <= 3600:
+        raise BadInput(f"{SILENCE} is {text!r}", hint="write seconds: 1 to 3600")
+    return seconds
