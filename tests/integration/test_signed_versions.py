@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from nodes import Node, TinyArchives
 from store_shop import Shop, weights
+from tslc.domain.store_manifest import StoreManifest
 
 pytestmark = pytest.mark.integration
 SIGNATURE = "models/signed/1.0.0/signature.json"
@@ -119,3 +121,37 @@ def test_a_key_that_can_not_sign_is_found_before_anything_is_sent(
 ) -> None:
     assert keyed("push", archive, "--sign", "release.pub").code == 2
     assert keyed.objects() == {}
+
+
+def test_a_signature_vouches_for_no_other_name(keyed: Shop, archive: Path, node: Node) -> None:
+    """Who may write manifests can copy a signed version, its signature too, to another name."""
+    keyed.ok("push", archive, "--sign", "release.key")
+    theirs = StoreManifest.parse(keyed.read("models/signed/1.0.0/manifest.json"), "it")
+    for model, version in (("signed", "2.0.0"), ("another", "1.0.0")):
+        forged = replace(theirs, model=model, version=version)
+        keyed.overwrite(f"models/{model}/{version}/manifest.json", forged.render())
+        keyed.overwrite(f"models/{model}/{version}/signature.json", keyed.read(SIGNATURE))
+        for verb in ("verify", "pull", "register"):
+            refused = keyed.on(node)(verb, model, version, "--environment", "production")
+            assert refused.code == 3, refused.out
+            assert "holds the archive of signed 1.0.0" in refused.err
+
+
+def test_other_weights_under_an_archives_name_are_refused(keyed: Shop, archive: Path) -> None:
+    keyed.ok("push", archive)
+    theirs = StoreManifest.parse(keyed.read("models/signed/1.0.0/manifest.json"), "it")
+    (config,) = (entry for path, entry in theirs.files.items() if path == "weights/config.json")
+    files = {path: config if "00001" in path else entry for path, entry in theirs.files.items()}
+    key = "models/signed/1.0.0/manifest.json"
+    keyed.overwrite(key, replace(theirs, files=files).render())
+    for verb in ("verify", "pull"):
+        refused = keyed(verb, "signed", "1.0.0", "--environment", "dev")
+        assert (refused.code, "has other files than its archive" in refused.err) == (3, True)
+
+
+def test_a_second_key_is_told_that_it_signed_nothing(keyed: Shop, archive: Path) -> None:
+    keyed.ok("push", archive, "--sign", "release.key")
+    assert not keyed.ok("push", archive, "--sign", "release.key")["signed"]
+    refused = keyed("push", archive, "--sign", "other.key")
+    assert (refused.code, "signed by key" in refused.err) == (3, True)
+    assert keyed("verify", "signed", "1.0.0", "--environment", "production").code == 0

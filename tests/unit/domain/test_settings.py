@@ -122,10 +122,11 @@ def test_a_flag_wins_over_a_variable_and_a_variable_over_the_file(
         else "".join(f"{k}: {v}\n" for k, v in keys.items())
         for section, keys in lines.items()
     )
+    text += "environments: {test: {allow_unsigned: true}, live: {allow_unsigned: true}}\n"
     sources = settings_of(text, env, flags).sources
     for key in said:
         expected = "default"
-        if text and lines.get(key.rpartition(".")[0], {}).get(key.rpartition(".")[2]):
+        if lines.get(key.rpartition(".")[0], {}).get(key.rpartition(".")[2]):
             expected = str(FILE)
         if VARIABLES[key] in env:
             expected = VARIABLES[key]
@@ -188,14 +189,17 @@ def test_an_environment_without_rules_is_a_mistake_since_nothing_could_be_used()
     assert "allow_unsigned: true" in found
 
 
-def test_a_misspelt_environment_is_an_error_and_not_one_that_trusts_anything() -> None:
+def test_an_environment_that_is_not_listed_is_an_error_and_not_one_that_trusts_anything() -> None:
     text = "environments:\n  production: {trusted_keys: [a.pub]}\n"
-    for name in ("prodction", "Production", "productions"):
+    for name in ("prodction", "Production", "prod", "live"):
         (found,) = mistakes_of(text, flags={"default_environment": name})
-        assert "write 'production'" in found
+        assert "production" in found
         with pytest.raises(BadInput, match=name):
             settings_of(text).settings.environment(name)
-    assert settings_of(text).settings.environment("laptop").allow_unsigned
+    assert "write 'production'" in mistakes_of(text, flags={"default_environment": "prodction"})[0]
+    assert settings_of(text).settings.environment().allow_unsigned
+    (found,) = mistakes_of("", {"TSLC_DEFAULT_ENVIRONMENT": "production"})
+    assert "no tslc.yaml lists any" in found
 
 
 def test_trust_can_not_be_changed_by_a_variable() -> None:

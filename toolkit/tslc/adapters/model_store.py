@@ -13,6 +13,7 @@ from tslc.adapters.archive_readers import format_of
 from tslc.adapters.archiver import link_weights, publish
 from tslc.adapters.source_files import exists, is_folder
 from tslc.domain.archive_name import ArchiveFormat, archive_name
+from tslc.domain.manifest import MANIFEST_NAME
 from tslc.domain.store_layout import MANIFEST, WEIGHTS
 from tslc.errors import TslcError
 
@@ -21,7 +22,15 @@ def find_archives(model: str, version: str, folders: Iterable[Path]) -> tuple[Pa
     """Every archive called like that version, in the order of the folders."""
     names = [archive_name(model, version, one) for one in ArchiveFormat]
     found = (folder / name for folder in folders for name in names)
-    return tuple(path for path in found if exists(path))
+    return tuple(dict.fromkeys(archive_in(path) for path in found if exists(path)))
+
+
+def archive_in(path: Path) -> Path:
+    """The archive in the folder that a pull made, or the path itself."""
+    if (path / MANIFEST).is_file() and not (path / MANIFEST_NAME).exists():
+        packed = sorted(path.glob("*.mar"))
+        return packed[0] if len(packed) == 1 else path
+    return path
 
 
 def find_weights(hex_digest: str, places: Iterable[Path]) -> Path | None:
@@ -129,10 +138,12 @@ def remove_archive(target: Path, weights: Path) -> None:
 
 
 def names_weights(model_store: Path, hex_digest: str) -> bool:
-    """Whether an archive in the model store names the weights of that digest."""
+    """Whether an archive in the model store names the weights of that digest, or may do so."""
     for path in sorted(model_store.glob("[!.]*")):
-        with contextlib.suppress(TslcError):
+        try:
             weights = open_archive(path).manifest.weights
-            if weights is not None and weights.hex == hex_digest:
-                return True
+        except TslcError:
+            return True
+        if weights is not None and weights.hex == hex_digest:
+            return True
     return False

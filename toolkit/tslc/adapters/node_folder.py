@@ -99,6 +99,18 @@ def version_locked(paths: NodePaths, model: str, version: str) -> Iterator[None]
 
 
 @contextlib.contextmanager
+def content_locked(paths: NodePaths) -> Iterator[None]:
+    """One command at a time puts archives and weights into the node, or takes them out; waits."""
+    with _usable(paths.root):
+        descriptor = os.open(paths.root / ".content.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
 def _locked(paths: NodePaths, path: Path, doing: str) -> Iterator[None]:
     with _usable(paths.root):
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

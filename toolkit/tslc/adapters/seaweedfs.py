@@ -133,7 +133,7 @@ def stop(node: NodePaths, grace: float) -> bool:
     """
     found = processes(node)
     if left := end(found, grace):
-        pids = ", ".join(str(process.pid) for process in left)
+        pids = " ".join(str(process.pid) for process in left)
         message = f"processes of the store of node '{node.name}' won't end: {pids}"
         raise RemoteFailed(message, hint=f"kill -9 {pids}")
     with contextlib.suppress(BadInput):

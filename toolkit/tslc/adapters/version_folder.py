@@ -19,7 +19,7 @@ from tslc.adapters.content_cache import ContentCache
 from tslc.domain.archive_name import ArchiveFormat, archive_name
 from tslc.domain.store_layout import ARCHIVE, MANIFEST, SIGNATURE
 from tslc.domain.store_manifest import Kind, StoreManifest
-from tslc.errors import TslcError
+from tslc.errors import BadFile, Refused, TslcError
 
 
 @contextmanager
@@ -64,10 +64,27 @@ def place_version(
             (made / name).chmod(archive_layout.FILE_MODE)
         if target.is_dir() and _same(made, target):
             return False
-        if target.exists() and not target.is_dir():
-            raise TslcError(f"{target} is in the way", hint="move it, or name another folder")
+        if target.exists():
+            _expect_pulled(target, manifest)
         publish(made, target)
     return True
+
+
+def _expect_pulled(target: Path, manifest: StoreManifest) -> None:
+    """Raises Refused for a folder that no pull of this version made, or that holds more."""
+    hint = "move it, or name another folder"
+    named = (manifest.model, manifest.version)
+    try:
+        known = StoreManifest.parse((target / MANIFEST).read_bytes(), str(target))
+    except (OSError, BadFile):
+        known = None
+    if known is None or (known.model, known.version) != named:
+        raise Refused(f"{target} is in the way, and no pull of this version made it", hint=hint)
+    made = {*known.files, MANIFEST, SIGNATURE, packed_name(known)}
+    if more := sorted(_tree(target).keys() - made):
+        others = f" and {len(more) - 3} more" if more[3:] else ""
+        shown = ", ".join(more[:3])
+        raise Refused(f"{target} holds what no pull put there: {shown}{others}", hint=hint)
 
 
 def signature_beside(archive: Path) -> bytes | None:

@@ -14,6 +14,7 @@ from tslc.cli.store_options import node_of, plural, settings_of, size_text, stor
 from tslc.verbs.gc import Collected, collect
 from tslc.verbs.store_access import open_store
 
+_LONGEST = timedelta(days=36_500)
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 
 
@@ -28,7 +29,10 @@ class _Duration(click.ParamType[timedelta]):
         said = re.fullmatch(r"(\d{1,6})([mhd])", value)
         if not said:
             self.fail(f"{value!r} is not like 7d, 12h or 90m", param, ctx)
-        return timedelta(**{_UNITS[said[2]]: int(said[1])})
+        grace = timedelta(**{_UNITS[said[2]]: int(said[1])})
+        if grace > _LONGEST:
+            self.fail(f"{value!r} is over {_LONGEST.days} days", param, ctx)
+        return grace
 
 
 @click.command("gc")

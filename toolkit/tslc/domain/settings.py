@@ -15,6 +15,7 @@ from tslc.domain import settings_values as read
 from tslc.domain.settings_file import ENVIRONMENTS, FileSettings, Written, read_file
 from tslc.domain.settings_model import (
     DEFAULT,
+    UNNAMED,
     CacheSettings,
     Encryption,
     EnvironmentSettings,
@@ -24,7 +25,7 @@ from tslc.domain.settings_model import (
     Settings,
     Sourced,
     StoreSettings,
-    misspelt,
+    unlisted,
 )
 from tslc.domain.settings_values import (
     BucketUrl,
@@ -122,13 +123,12 @@ class _Resolver:
             self._one("cache.max_size", read.read_size, CacheSettings.max_size).value,
         )
         store = self._store()
-        default = self._one("default_environment", read.read_environment, "dev")
+        default = self._one("default_environment", read.read_environment, UNNAMED)
         environments = self._environments()
-        meant = misspelt(default.value, environments)
-        if default.value not in environments and meant:
-            # An environment that is not listed trusts anything; a typing error must not.
-            problem = f"{default.value!r} is not among the environments"
-            self._wrong(default.origin, "default_environment", problem, f"write {meant!r}")
+        if default.value not in environments and default.value != UNNAMED:
+            # It would have no rules.
+            problem, fix = unlisted(default.value, environments)
+            self._wrong(default.origin, "default_environment", problem, fix)
         return Settings(cache, store, environments, default.value)
 
     def _store(self) -> StoreSettings:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -10,11 +9,12 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from tslc.domain.settings_values import EncryptionType, LocalStore, StoreUrl
+from tslc.domain.vocabulary import nearest
 from tslc.errors import BadInput
 
 T = TypeVar("T")
-# As much alike as this, and a name is another one misspelt.
-_ALIKE = 0.7
+# The environment when none is named; it need not be listed.
+UNNAMED = "dev"
 
 
 class Rank(IntEnum):
@@ -73,7 +73,7 @@ class CacheSettings:
 @dataclass(frozen=True)
 class EnvironmentSettings:
     """`trusted_keys`: files of public keys. One that stands in the file trusts only whom it names;
-    one that does not trusts nobody and allows unsigned versions."""
+    `dev`, where the file does not list it, trusts nobody and allows unsigned versions."""
 
     name: str
     trusted_keys: tuple[Path, ...] = ()
@@ -85,19 +85,20 @@ class Settings:
     cache: CacheSettings
     store: StoreSettings = field(default_factory=StoreSettings)
     environments: Mapping[str, EnvironmentSettings] = field(default_factory=dict)
-    default_environment: str = "dev"
+    default_environment: str = UNNAMED
 
     def environment(self, name: str | None = None) -> EnvironmentSettings:
         """The one called `name`, or the default one.
 
-        Raises BadInput for a name that only misspells one of the file's: it would trust anything.
+        Raises BadInput for one that is not listed: it would have no rules.
         """
         wanted = name or self.default_environment
         if wanted in self.environments:
             return self.environments[wanted]
-        if meant := misspelt(wanted, self.environments):
-            raise BadInput(f"no environment {wanted!r}", hint=f"--environment {meant}")
-        return EnvironmentSettings(wanted)
+        if wanted == UNNAMED:
+            return EnvironmentSettings(wanted)
+        problem, fix = unlisted(wanted, self.environments)
+        raise BadInput(problem, hint=fix)
 
 
 @dataclass(frozen=True)
@@ -109,8 +110,14 @@ class ResolvedSettings:
     file: Path | None = None
 
 
-def misspelt(name: str, names: Iterable[str]) -> str | None:
-    """The one of `names` that `name` must have meant; None when it is a name of its own."""
-    folded = {one.casefold(): one for one in names}
-    near = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=_ALIKE)
-    return folded[near[0]] if near else None
+def unlisted(name: str, names: Iterable[str]) -> tuple[str, str]:
+    """What is wrong with an environment that is not among `names`, and the fix."""
+    known = tuple(names)
+    if not known:
+        problem = f"no environment {name!r}: no tslc.yaml lists any"
+        return problem, "work below the folder with tslc.yaml, or name it with --config"
+    meant = nearest(name, known)
+    return (
+        f"no environment {name!r} among those of tslc.yaml: {', '.join(sorted(known))}",
+        f"write {meant!r}" if meant else "list it below environments:",
+    )

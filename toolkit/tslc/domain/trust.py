@@ -20,7 +20,8 @@ from tslc.errors import Refused
 @dataclass(frozen=True)
 class Version:
     """What is to be used. `files`: SHA-256 in hex by path. `named_inside`: model and version stand
-    in a file of it, so that another version's signature can't be over the same files."""
+    in a file of it, as pull, verify and register have seen, so that another version's signature
+    can't be over the same files."""
 
     model: str
     version: str

@@ -55,11 +55,15 @@ def collect(
 
 
 def _delete(store: S3Store, plan: GcPlan, grace: timedelta, clock: Callable[[], datetime]) -> None:
-    """In small lots, each looked at once more right before: a push may want one again."""
+    """In small lots, each looked at once more right before: a push may want one again.
+
+    A push that is done between the two readings has sent old blobs anew, or looks for them itself.
+    """
     digests = [blob.sha256 for blob in plan.go]
     for first in range(0, len(digests), _AT_ONCE):
-        there = find_blobs(store, digests[first : first + _AT_ONCE])
         named, _ = _named(store)
+        # The names took a while to read: the times are looked at last.
+        there = find_blobs(store, digests[first : first + _AT_ONCE])
         again = plan_gc(there, named, clock(), grace)
         store.delete(blob_key(blob.sha256) for blob in again.go)
 

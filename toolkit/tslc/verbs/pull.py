@@ -21,7 +21,7 @@ from tslc.domain.store_manifest import StoreManifest
 from tslc.domain.store_plan import plan_transfer
 from tslc.domain.trust import Check, Version
 from tslc.errors import TslcError
-from tslc.verbs.store_access import read_manifest, read_signature
+from tslc.verbs.store_access import expect_itself, read_manifest, read_signature
 
 Progress = Callable[[int, int], None]
 
@@ -64,6 +64,7 @@ def pull(
     Raises NoSuchVersion, Refused for what is not trusted or not what the manifest says.
     """
     manifest = read_manifest(store, model, version)
+    expect_itself(store, manifest)
     signature = read_signature(store, model, version)
     trust = check(Version.stored(manifest), signature)
     folder = directory.absolute() / f"{model}-{version}"

@@ -6,7 +6,7 @@ can be seen, and never changes. Whoever comes second with the same content has s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -20,10 +20,12 @@ from tslc.adapters.s3_errors import AlreadyThere
 from tslc.adapters.s3_store import S3Store
 from tslc.domain.store_layout import manifest_key, signature_key
 from tslc.domain.store_manifest import StoreManifest
-from tslc.domain.store_plan import RENEW_AFTER, Blob, StoredBlob, Transfer, blobs_of, plan_push
-from tslc.errors import BadInput, Refused
-from tslc.verbs.store_access import find_manifest, list_versions, read_manifests
+from tslc.domain.store_plan import RENEW_AFTER, Blob, Transfer, blobs_of, plan_push
+from tslc.domain.trust import Signature
+from tslc.errors import BadInput, Refused, RemoteFailed
+from tslc.verbs.store_access import find_manifest, list_versions, read_manifests, read_signature
 
+_TRIES = 3
 Progress = Callable[[int, int], None]
 Sign = Callable[[StoreManifest], bytes]
 """The signing bundle of a version's files."""
@@ -89,9 +91,7 @@ def push(
         return done
     with source.files() as files:
         _send(store, plan.move, files, progress)
-        # A gc may have run meanwhile.
-        lost = _lost(plan.reuse, find_blobs(store, [blob.sha256 for blob in plan.reuse]))
-        _send(store, lost, files, progress)
+        _send_lost(store, ours, files, progress)
     manifest = _publish(store, ours) if theirs is None else theirs
     outcome = PushOutcome.PUSHED if manifest is ours or repair else PushOutcome.EXISTS
     signed = _add_signature(store, manifest, sign)
@@ -103,16 +103,30 @@ def _plan(store: S3Store, manifest: StoreManifest, *, repair: bool) -> Transfer:
         return Transfer(blobs_of(manifest), ())
     there = find_blobs(store, manifest.blobs)
     at = now()
+    old = {blob.sha256 for blob in there if at - blob.modified >= RENEW_AFTER}
     named: set[str] = set()
-    if any(at - blob.modified >= RENEW_AFTER for blob in there):
-        others = read_manifests(store, list_versions(store, manifest.model))
-        named = {sha256 for other in others for sha256 in other.blobs}
+    # Most often versions of the same model name them.
+    for model in (manifest.model, None):
+        if not old <= named:
+            others = read_manifests(store, list_versions(store, model))
+            named |= {sha256 for other in others for sha256 in other.blobs}
     return plan_push(manifest, there, named, at)
 
 
-def _lost(reused: Iterable[Blob], there: Iterable[StoredBlob]) -> tuple[Blob, ...]:
-    left = {blob.sha256 for blob in there}
-    return tuple(blob for blob in reused if blob.sha256 not in left)
+def _send_lost(
+    store: S3Store, manifest: StoreManifest, files: Mapping[str, Path], progress: Progress
+) -> None:
+    """What a gc took meanwhile: of a push that lasts longer than its grace, even what was sent."""
+    for _ in range(_TRIES):
+        there = {blob.sha256 for blob in find_blobs(store, manifest.blobs)}
+        lost = tuple(blob for blob in blobs_of(manifest) if blob.sha256 not in there)
+        if not lost:
+            return
+        _send(store, lost, files, progress)
+    raise RemoteFailed(
+        f"{store.address} loses blobs of {manifest.model} {manifest.version} as they are sent",
+        hint="is a `tslc gc` with a short --grace running? push again when it is done",
+    )
 
 
 def _send(
@@ -166,7 +180,10 @@ def _expect_same(ours: StoreManifest, theirs: StoreManifest) -> None:
 
 
 def _add_signature(store: S3Store, manifest: StoreManifest, sign: Sign | None) -> bool:
-    """Whether a signature was added; one that is there stays."""
+    """Whether a signature was added; the same key's over the same files may be there already.
+
+    Raises Refused when there is another one: it stays, and ours would be nowhere.
+    """
     if sign is None:
         return False
     content = sign(manifest)
@@ -174,8 +191,24 @@ def _add_signature(store: S3Store, manifest: StoreManifest, sign: Sign | None) -
     try:
         store.put(key, content, sha256(content).digest(), if_absent=True)
     except AlreadyThere:
-        return False
+        from tslc.adapters.signing import read_signature as read
+
+        theirs, ours = (read(one, ()) for one in (_signature(store, manifest), content))
+        if isinstance(theirs, Signature) and isinstance(ours, Signature):
+            if (theirs.key, theirs.files) == (ours.key, ours.files):
+                return False
+            by = f"signed by key {theirs.key[:16]}… already"
+        else:
+            by = "signed already, by something that can't be read"
+        raise Refused(
+            f"{manifest.model} {manifest.version} is in {store.address}, {by}; that stays",
+            hint="give it a new version to sign it with another key",
+        ) from None
     return True
+
+
+def _signature(store: S3Store, manifest: StoreManifest) -> bytes:
+    return read_signature(store, manifest.model, manifest.version) or b""
 
 
 def _summary(

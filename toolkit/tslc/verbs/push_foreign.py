@@ -10,7 +10,7 @@ from tslc.adapters.build_environment import provenance
 from tslc.adapters.clock import now
 from tslc.adapters.foreign_mar import file_entry, unpacked_files
 from tslc.adapters.pickle_scan import scan
-from tslc.domain.pickles import allowed_pickles
+from tslc.domain.pickles import Room, allowed_pickles
 from tslc.domain.store_layout import FOREIGN_ARCHIVE
 from tslc.domain.store_manifest import Kind, PickleAllowed, StoreManifest
 from tslc.errors import BadInput, Refused
@@ -27,14 +27,17 @@ def foreign_source(
 ) -> PushSource:
     """Open an archive safely and look for pickles in every file of it.
 
-    Raises BadInput for what is no safe archive, Refused for pickles nobody allowed, harmful ones
-    and those that can't be read.
+    Raises BadInput for what is no archive, Refused for what is no safe one, for pickles nobody
+    allowed, harmful ones and those that can't be read.
     """
     if model is None or version is None:
         message = "an archive as it is needs a name and a version"
         raise BadInput(message, hint=f"tslc push {archive} --model NAME --version V")
     before = file_entry(archive)
-    scanned = [one for path, copy in unpacked_files(archive) for one in scan(copy, path)]
+    room = Room.of_archive(before.size)
+    scanned = [
+        one for path, copy in unpacked_files(archive, room) for one in scan(copy, path, room)
+    ]
     pickles = allowed_pickles(archive.name, scanned, allow=allow_pickle)
     if file_entry(archive) != before:
         raise Refused(f"{archive} changed while it was read", hint="push it again")

@@ -225,6 +225,10 @@ class _Registration:
         )
 
     def _place(self) -> None:
+        with node_folder.content_locked(self.node.paths):
+            self._place_files()
+
+    def _place_files(self) -> None:
         plan, paths = self.plan, self.node.paths
         if not plan.in_store:
             self.placed = model_store.place(plan.archive, paths.model_store, plan.file_name)
@@ -345,5 +349,6 @@ class _Registration:
     def _remove_weights(self) -> None:
         """Unless another archive of the node names them, too."""
         store = self.node.paths.model_store
-        if self.linked and not model_store.names_weights(store, self.linked.name):
-            model_store.remove(self.linked)
+        with node_folder.content_locked(self.node.paths):
+            if self.linked and not model_store.names_weights(store, self.linked.name):
+                model_store.remove(self.linked)

@@ -114,7 +114,8 @@ def plan_register(
     Raises BadInput (BadFile) for what is missing or broken, Refused for what is ambiguous, not
     trusted, or needs a node that runs otherwise.
     """
-    path = request.path if isinstance(request, ArchiveAt) else _find(paths, request)
+    found = request.path if isinstance(request, ArchiveAt) else _find(paths, request)
+    path = model_store.archive_in(found)
     report(f"verifying {path.name}")
     archive = open_archive(path)
     manifest = archive.manifest

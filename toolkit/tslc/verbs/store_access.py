@@ -10,14 +10,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import assert_never
 
-from tslc.adapters.blob_inventory import at_once
+from tslc.adapters.blob_inventory import at_once, read_blob
 from tslc.adapters.content_cache import ContentCache
 from tslc.adapters.s3_store import Credentials, S3Store, StoreAddress
 from tslc.adapters.seaweedfs import endpoint
 from tslc.domain.archive_name import model_name_problem, version_problem
+from tslc.domain.manifest import MANIFEST_NAME, Manifest
 from tslc.domain.node import NodePaths
 from tslc.domain.settings import BucketUrl, LocalStore, Settings
 from tslc.domain.store_layout import (
+    ARCHIVE,
     MODELS,
     ManifestKey,
     SignatureKey,
@@ -25,7 +27,8 @@ from tslc.domain.store_layout import (
     read_key,
     signature_key,
 )
-from tslc.domain.store_manifest import MAX_BYTES, StoreManifest
+from tslc.domain.store_manifest import MAX_BYTES, Kind, StoreManifest, stored_files
+from tslc.domain.store_plan import Blob
 from tslc.domain.vocabulary import nearest
 from tslc.errors import BadFile, BadInput, Refused
 
@@ -104,6 +107,32 @@ def read_manifest(store: S3Store, model: str, version: str) -> StoreManifest:
     if manifest is None:
         raise _no_version(store, model, version)
     return manifest
+
+
+def expect_itself(store: S3Store, manifest: StoreManifest) -> None:
+    """Whether an archive that tslc built is the version it is stored as.
+
+    Its own manifest is among its files, so a signature over these holds for that version alone.
+    Raises Refused, Damaged.
+    """
+    if manifest.kind is not Kind.TSLC:
+        return
+    path = f"{ARCHIVE}{MANIFEST_NAME}"
+    entry = manifest.files.get(path)
+    named = f"{manifest.model} {manifest.version}"
+    hint = f"don't use {named}; push it again under a new version"
+    if entry is None or entry.size > MAX_BYTES:
+        raise Refused(f"{named} in {store.address} holds no archive that tslc built", hint=hint)
+    content = read_blob(store, Blob(entry.sha256, entry.size, path))
+    try:
+        inner = Manifest.parse(content, f"{store.address}: {path} of {named}")
+    except BadFile as error:
+        raise Refused(error.message, hint=hint) from None
+    if (inner.model, inner.version) != (manifest.model, manifest.version):
+        holds = f"{inner.model} {inner.version}"
+        raise Refused(f"{named} in {store.address} holds the archive of {holds}", hint=hint)
+    if stored_files(inner) != dict(manifest.files):
+        raise Refused(f"{named} in {store.address} has other files than its archive", hint=hint)
 
 
 def read_signature(store: S3Store, model: str, version: str) -> bytes | None:

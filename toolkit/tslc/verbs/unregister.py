@@ -58,7 +58,8 @@ def unregister(
         pids = {*described[0].pids, *(door.pid for door in one.doors)}
         ended = take_off(node, described[0], family(pids))
         archive = node.paths.model_store / Path(described[0].archive).name
-        model_store.remove_archive(archive, node.paths.weights)
+        with node_folder.content_locked(node.paths):
+            model_store.remove_archive(archive, node.paths.weights)
     return Unregistered(model, version, heir.version if heir else None, ended)
 
 

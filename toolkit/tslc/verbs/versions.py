@@ -17,6 +17,7 @@ from tslc.errors import Refused
 from tslc.verbs.pull import Progress
 from tslc.verbs.store_access import (
     NoSuchVersion,
+    expect_itself,
     find_manifest,
     list_versions,
     read_manifest,
@@ -93,6 +94,7 @@ def verify(
 ) -> Verified:
     """Read every byte of a version and keep none. Raises Refused with everything that is wrong."""
     manifest = read_manifest(store, model, version)
+    expect_itself(store, manifest)
     trust = check(Version.stored(manifest), read_signature(store, model, version))
     blobs = blobs_of(manifest)
     advance = _counter(sum(blob.size for blob in blobs), progress)
