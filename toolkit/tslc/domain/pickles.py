@@ -33,36 +33,36 @@ class TooMuch(ValueError):
 class Room:
     """What may still come out of one archive, whatever is packed in what: one count for all of it.
 
-    `bytes` and `files`: unpacked. `steps`: of pickles, to be read one by one. Each `take_…` raises
-    TooMuch when there is not enough left, and from then on.
+    `bytes_left`, `files_left`: to unpack. `steps_left`: of pickles, that are read one by one. Each
+    `take_…` raises TooMuch when there is not enough left, and from then on.
     """
 
-    bytes: int
-    files: int = MAX_FILES
-    steps: int = _MAX_STEPS
+    bytes_left: int
+    files_left: int = MAX_FILES
+    steps_left: int = _MAX_STEPS
 
     @classmethod
     def of_archive(cls, size: int) -> Room:
         return cls(_MAX_GIFT + _MAX_GROWTH * size)
 
     def take_bytes(self, count: int) -> None:
-        self.bytes -= count
+        self.bytes_left -= count
         self._expect_some()
 
     def take_files(self, count: int) -> None:
-        self.files -= count
+        self.files_left -= count
         self._expect_some()
 
     def take_step(self) -> None:
-        self.steps -= 1
+        self.steps_left -= 1
         self._expect_some()
 
     def _expect_some(self) -> None:
-        if self.bytes < 0:
+        if self.bytes_left < 0:
             raise TooMuch(f"the archive grows to over {_MAX_GROWTH} times its size")
-        if self.files < 0:
+        if self.files_left < 0:
             raise TooMuch(f"more than {MAX_FILES} files in the archive and what is packed in it")
-        if self.steps < 0:
+        if self.steps_left < 0:
             raise TooMuch(f"the archive's pickles have more than {_MAX_STEPS} steps")
 
 
