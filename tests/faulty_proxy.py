@@ -81,8 +81,10 @@ class Request:
 
     @property
     def of_blob(self) -> bool:
-        """Whether it carries content of a blob, there or back."""
-        return self.method in ("GET", "PUT") and "/blobs/sha256/" in self.path
+        """Whether it carries content of a blob, there or back. One that is read whole, without a
+        range, is looked into and not fetched."""
+        moves = self.method == "PUT" or (self.method == "GET" and self.span)
+        return bool(moves) and "/blobs/sha256/" in self.path
 
 
 Plan = Callable[[Request], Fault | None]
@@ -124,8 +126,8 @@ def always(fault: Fault, match: Match = lambda request: True) -> Plan:
 @dataclass(frozen=True)
 class Moment:
     """`do` is called once, in the proxy's thread, and until it returns nothing moves: when `at`
-    bytes of blobs have passed, or at a request that matches: before it, or when it is `answered`
-    and the answer has not been passed on."""
+    bytes of blobs have passed, or at a request that matches: before it, which then is not passed
+    on, or when it is `answered`, and the answer is not passed on."""
 
     do: Callable[[], None]
     at: int | None = None
@@ -244,6 +246,7 @@ class FaultyProxy:
         moment = self.moment
         if moment and moment.at is None and moment.answered == answered and moment.match(request):
             self._act(moment)
+            raise _Broken
 
     def _act(self, moment: Moment) -> None:
         self.moment = None
