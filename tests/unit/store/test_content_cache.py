@@ -4,6 +4,8 @@ import hashlib
 import os
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -103,3 +105,31 @@ def test_a_cache_that_can_not_be_written_is_named(tmp_path: Path):
     (tmp_path / "file").write_text("")
     with pytest.raises(TslcError, match="file"):
         ContentCache(tmp_path / "file" / "cache", 1)
+
+
+def test_a_fetch_that_was_cut_short_has_its_room_already(cache: ContentCache):
+    with cache.partial("a" * 64, 2 * KIB):
+        pass
+    assert cache.reserved({"a" * 64: 2 * KIB, "b" * 64: KIB}) == 2 * KIB
+    assert cache.reserved({"a" * 64: 3 * KIB}) == 0
+
+
+def test_evictions_and_fetches_at_once_are_no_trouble(cache: ContentCache):
+    """Between seeing what was begun and looking at it, another process may be done with it."""
+    ended = threading.Event()
+
+    def fetch(number: int) -> None:
+        count = 0
+        while not ended.is_set():
+            count += 1
+            put(cache, f"{number} {count}".encode())
+
+    with ThreadPoolExecutor(3) as pool:
+        work = [pool.submit(fetch, number) for number in range(2)]
+        try:
+            for _ in range(60):
+                cache.evict()
+        finally:
+            ended.set()
+        for one in work:
+            one.result()

@@ -17,11 +17,12 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import assert_never
 
 from tslc.adapters import archive_layout as layout
+from tslc.adapters.scratch import scratch_folder
 from tslc.domain.archive_name import ArchiveFormat
 from tslc.errors import BadInput, Refused, TslcError
 
@@ -36,19 +37,18 @@ def scratch_beside(target: Path) -> Iterator[Path]:
 
     Its path is absolute: processes use it that work elsewhere.
     """
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        parent = target.parent.absolute()
-        folder = Path(tempfile.mkdtemp(dir=parent, prefix=f".{target.name}."))
-    except OSError as error:
-        hint = "name another folder with -o"
-        raise BadInput(f"can't write to {target.parent}: {error.strerror}", hint=hint) from None
-    try:
-        yield folder
-    except OSError as error:
-        raise TslcError(f"can't make {target}: {error.strerror or error}") from None
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with ExitStack() as stack:
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            parent = target.parent.absolute()
+            folder = stack.enter_context(scratch_folder(parent, f".{target.name}."))
+        except OSError as error:
+            hint = "name another folder with -o"
+            raise BadInput(f"can't write to {target.parent}: {error.strerror}", hint=hint) from None
+        try:
+            yield folder
+        except OSError as error:
+            raise TslcError(f"can't make {target}: {error.strerror or error}") from None
 
 
 def handler_package() -> Path | None:

@@ -18,8 +18,8 @@ import shutil
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tslc.adapters.partial_content import PartialContent
@@ -88,6 +88,14 @@ class ContentCache:
                 continue
         return found
 
+    def reserved(self, sizes: Mapping[str, int]) -> int:
+        """Bytes of the disk that fetches which were cut short have taken for these contents."""
+        total = 0
+        for sha256, size in sizes.items():
+            with suppress(FileNotFoundError):
+                total += size if (self._partial / sha256).stat().st_size == size else 0
+        return total
+
     @contextmanager
     def partial(self, sha256: str, size: int) -> Iterator[PartialContent]:
         """The content being fetched; another process that fetches the same one waits here."""
@@ -129,9 +137,10 @@ class ContentCache:
         with _told(self.folder):
             for path in self._partial.glob("*.done"):
                 whole = path.with_suffix("")
-                if path.stat().st_mtime < oldest and whole.exists():
-                    with PartialContent(whole, whole.stat().st_size) as part:
-                        part.forget()
+                with suppress(FileNotFoundError):  # another process is done with it
+                    if path.stat().st_mtime < oldest:
+                        with PartialContent(whole, whole.stat().st_size) as part:
+                            part.forget()
 
     @contextmanager
     def _gate(self) -> Iterator[None]:
@@ -141,7 +150,10 @@ class ContentCache:
 
     def _listing(self) -> Iterator[CachedContent]:
         for entry in os.scandir(self._contents):
-            status = entry.stat(follow_symlinks=False)
+            try:
+                status = entry.stat(follow_symlinks=False)
+            except FileNotFoundError:  # found spoilt by another process
+                continue
             yield CachedContent(entry.name, status.st_size, status.st_atime, status.st_nlink > 1)
 
     def _leased(self) -> set[str]:

@@ -6,11 +6,11 @@ import contextlib
 import fcntl
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
+from tslc.adapters.scratch import scratch_folder
 from tslc.domain.node import NodePaths, NodeState
 from tslc.errors import BadInput, Refused
 
@@ -72,12 +72,10 @@ def empty(folder: Path) -> None:
 @contextlib.contextmanager
 def scratch(paths: NodePaths) -> Iterator[Path]:
     """An empty folder on the node's file system, gone afterwards."""
-    with _usable(paths.root):
-        folder = Path(tempfile.mkdtemp(dir=paths.root, prefix=".scratch."))
-    try:
+    with contextlib.ExitStack() as stack:
+        with _usable(paths.root):
+            folder = stack.enter_context(scratch_folder(paths.root, ".scratch."))
         yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextlib.contextmanager

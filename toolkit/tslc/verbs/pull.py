@@ -89,7 +89,8 @@ def pull(
 
     with cache.lease(manifest.blobs):
         evicted = cache.evict(room=plan.moved_bytes)
-        _expect_room(cache, plan.moved_bytes)
+        taken = cache.reserved({blob.sha256: blob.size for blob in plan.move})
+        _expect_room(cache, plan.moved_bytes - taken)
         fetched = fetch_blobs(store, cache, (*plan.move, *plan.reuse), advance)
         changed = version_folder.place_version(folder, manifest, signature, cache)
     return Pulled(
