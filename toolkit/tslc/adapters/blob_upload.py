@@ -23,9 +23,9 @@ from tslc.domain.store_layout import blob_key
 from tslc.errors import TslcError
 
 PART = 8 * 1024 * 1024
-_IN_MEMORY = 10
-_REQUESTS = 10
-_FILES = 4
+_IN_MEMORY = 8
+_REQUESTS = 8
+_FILES = 3
 
 
 @dataclass(frozen=True)
@@ -72,8 +72,6 @@ def _start(
     if blob.size < 2 * PART:
         digest = base64.b64encode(bytes.fromhex(blob.sha256)).decode("ascii")
         arguments["ChecksumSHA256"] = digest
-    else:
-        arguments["ChecksumAlgorithm"] = "SHA256"
     return manager.upload(
         HashedFile(blob),
         store.address.bucket,

@@ -255,6 +255,9 @@ def _client(address: StoreAddress) -> Any:
         tcp_keepalive=True,
         # No proxy of the environment stands between this machine and itself.
         proxies={} if credentials else None,
+        # What a request sends is signed by its SHA-256, over TLS too: every S3 checks that, and any
+        # other checksum would be one more of the same bytes.
+        s3={"payload_signing_enabled": True},
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
     )
