@@ -13,6 +13,7 @@ import socket
 import struct
 import termios
 import threading
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -115,6 +116,19 @@ def one_each(faults: Sequence[Fault], match: Match = lambda request: True) -> Pl
             return None
         met.add(request)
         return left.pop(0)
+
+    return plan
+
+
+def each(times: int, fault: Fault, match: Match = lambda request: True) -> Plan:
+    """Every request that matches fails so many times."""
+    met: Counter[Request] = Counter()
+
+    def plan(request: Request) -> Fault | None:
+        if not match(request) or met[request] == times:
+            return None
+        met[request] += 1
+        return fault
 
     return plan
 

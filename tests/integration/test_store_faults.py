@@ -27,6 +27,7 @@ from faulty_proxy import (
     Stall,
     Where,
     always,
+    each,
     first,
     one_each,
 )
@@ -207,6 +208,15 @@ def list_push_pull(wire: Wire, archive: Path, **environment: str) -> list[Ran]:
     return [ended(process) for process in running]
 
 
+def test_every_request_may_fail_twice(stocked: Wire, archive: Path):
+    stocked.proxy.plan = each(2, Reset(), works)
+    ends = list_push_pull(stocked, archive)
+    assert [ran.code for ran in ends] == [0, 0, 0], ends
+    assert len(stocked.proxy.failed) > 60
+    expect_whole(stocked, str(stocked.far.root / "out" / "-".join(MODEL)))
+    expect_whole_in_store(replace(stocked, near=replace(stocked.near, prefix="elsewhere")))
+
+
 def expect_nothing_left(wire: Wire) -> None:
     elsewhere = replace(wire.near, prefix="elsewhere").store()
     assert find_manifest(elsewhere, *MODEL) is None
@@ -246,7 +256,7 @@ def test_a_server_that_never_gets_well_is_given_up_with_one_line(
     of_sent, of_got = always(sent, sends), always(got, lambda r: works(r) and not sends(r))
     stocked.proxy.plan = lambda request: of_sent(request) or of_got(request)
     began = time.monotonic()
-    ends = list_push_pull(stocked, archive, AWS_MAX_ATTEMPTS="3", TSLC_S3_TIMEOUT="0.4")
+    ends = list_push_pull(stocked, archive, AWS_MAX_ATTEMPTS="2", TSLC_S3_TIMEOUT="0.4")
     seconds = time.monotonic() - began
     print(f"{seconds:.1f} s")
     for ran in ends:
@@ -346,6 +356,6 @@ def test_a_server_that_is_not_there_is_told_in_one_line(stocked: Wire, archive: 
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{closed.getsockname()[1]}"
-        for ran in list_push_pull(stocked, archive, AWS_ENDPOINT_URL_S3=url):
+        for ran in list_push_pull(stocked, archive, AWS_ENDPOINT_URL_S3=url, AWS_MAX_ATTEMPTS="2"):
             expect_one_line(ran, 5, f"{url} does not answer")
     expect_nothing_left(stocked)

@@ -22,7 +22,7 @@ from tslc.errors import BadInput, RemoteFailed
 
 CONNECTIONS = 32
 CHUNK = 1024 * 1024
-ATTEMPTS = 8
+ATTEMPTS = 6
 SILENCE_SECONDS = 15.0
 """An attempt that brings no byte for so long has failed: a server that never answers is given up
 after 2 minutes."""
@@ -250,7 +250,8 @@ def _client(address: StoreAddress) -> Any:
     config = Config(
         connect_timeout=min(_CONNECT_SECONDS, silence),
         read_timeout=silence,
-        retries={"mode": "standard", **_attempts()},
+        # "standard" gives up when some thirty requests in flight have failed in two seconds.
+        retries={"mode": "legacy", **_attempts()},
         max_pool_connections=CONNECTIONS,
         tcp_keepalive=True,
         # No proxy of the environment stands between this machine and itself.
