@@ -36,7 +36,14 @@ def allows(role: str, action: str, key: str) -> bool:
 
 
 def test_every_policy_is_tested() -> None:
-    assert {path.stem for path in FOLDER.glob("*.json")} == set(ROLES)
+    assert {path.stem for path in FOLDER.glob("*.json")} == {*ROLES, "bucket"}
+
+
+def test_the_buckets_policy_tells_everybody_what_the_publishers_tells_the_publisher() -> None:
+    denied = {one["Sid"]: one for one in statements("publisher") if one["Effect"] == "Deny"}
+    everybody = {one["Sid"]: one for one in statements("bucket")}
+    assert everybody == {sid: {**one, "Principal": "*"} for sid, one in denied.items()}
+    assert not findings((FOLDER / "bucket.json").read_text())
 
 
 @pytest.mark.parametrize("role", ROLES)

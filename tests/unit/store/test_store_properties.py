@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tslc.domain.cache_plan import CachedContent, plan_eviction
 from tslc.domain.manifest import FileEntry
-from tslc.domain.provenance import Git, Provenance, builder_name, git_of
+from tslc.domain.provenance import Git, Provenance, builder_name, git_of, printable
 from tslc.domain.store_layout import (
     BlobKey,
     ManifestKey,
@@ -38,7 +38,7 @@ from tslc.errors import BadFile
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 digests = st.integers(0, 30).map(lambda n: f"{n:064x}")
 names = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_-]{0,8}", fullmatch=True)
-texts = st.text(max_size=20)
+texts = st.text(max_size=20).map(printable)
 provenances = st.builds(
     Provenance,
     created=texts,
@@ -208,3 +208,10 @@ def test_a_manifest_that_makes_no_sense_can_not_be_made(files):
         StoreManifest(Kind.TSLC, "m", "1", files, who)
     with pytest.raises(BadFile):
         StoreManifest(Kind.FOREIGN, "m", "1", files, who)
+
+
+@given(manifests())
+def test_nothing_that_drives_a_terminal_is_taken(manifest: StoreManifest):
+    with pytest.raises(BadFile, match="control characters"):
+        replace(manifest, provenance=replace(manifest.provenance, builder="ann\x1b[2J"))
+    assert builder_name({"TSLC_BUILDER": "ann\x1b[2J\n"}, "") == "ann?[2J?"

@@ -58,7 +58,12 @@ def timestamp(now: datetime) -> str:
 
 def builder_name(environment: Mapping[str, str], user: str) -> str:
     """Who builds: who started the job where a job says so, else the user."""
-    return next((environment[key] for key in _INITIATORS if environment.get(key)), user)
+    return printable(next((environment[key] for key in _INITIATORS if environment.get(key)), user))
+
+
+def printable(text: str) -> str:
+    """With `?` for each character that could drive a terminal."""
+    return "".join(one if one.isprintable() else "?" for one in text)
 
 
 def git_of(commit: str | None, dirty: bool, environment: Mapping[str, str]) -> Git | None:

@@ -230,9 +230,27 @@ def _mistakes(manifest: StoreManifest) -> Iterator[Mistake]:
             yield Mistake(where, "not a SHA-256 and a size", _NOT_OURS)
         elif sizes.setdefault(entry.sha256, entry.size) != entry.size:
             yield Mistake(where, "one digest with two sizes", _NOT_OURS)
+    yield from _unprintable("provenance", asdict(manifest.provenance))
+    yield from _unprintable("pickle", asdict(manifest.pickle) if manifest.pickle else {})
     unknown = [path for path in (manifest.pickle or _NONE).files if path not in manifest.files]
     if unknown and manifest.kind is Kind.TSLC:
         yield Mistake("pickle.files", f"not among the files: {', '.join(unknown)}", _NOT_OURS)
+
+
+def _unprintable(where: str, document: Mapping[str, Any]) -> Iterator[Mistake]:
+    """What is shown on terminals must not drive them."""
+    for key, value in document.items():
+        if isinstance(value, dict):
+            yield from _unprintable(f"{where}.{key}", value)
+        elif any(not one.isprintable() for one in _texts(value)):
+            yield Mistake(f"{where}.{key}", "control characters in it", _NOT_OURS)
+
+
+def _texts(value: object) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list | tuple):
+        yield from (one for one in value if isinstance(one, str))
 
 
 _NONE = PickleAllowed("", ())
