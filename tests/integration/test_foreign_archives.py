@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import pickle
 import zipfile
@@ -52,6 +53,19 @@ def test_pickles_are_refused_until_they_are_allowed_and_then_on_record(
     recorded = json.loads(shop.read("models/old/3/manifest.json"))["pickle"]
     assert recorded["files"] == ["model.pkl"]
     assert recorded["allowed_by"]
+
+
+def test_what_is_not_safe_is_refused_and_nothing_of_it_is_sent(shop: Shop, tmp_path: Path) -> None:
+    packed = mar(tmp_path, weights_gz=gzip.compress(pickle.dumps({"w": [1.0]})))
+    refused = shop("push", packed, *NAMED)
+    assert refused.code == 3
+    assert "weights.gz/weights" in refused.err
+    # TorchServe takes a file's name from its header, Python from the directory.
+    packed.write_bytes(mar(tmp_path).read_bytes().replace(b"h.py", b"x.py", 1))
+    refused = shop("push", packed, *NAMED, "--allow-pickle")
+    assert refused.code == 3
+    assert "called otherwise" in refused.err
+    assert shop.objects() == {}
 
 
 def test_a_foreign_version_can_be_signed_and_wears_no_other_versions_signature(

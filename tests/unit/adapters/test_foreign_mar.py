@@ -8,14 +8,18 @@ import json
 import os
 import pickle
 import stat
+import struct
 import zipfile
+import zlib
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tslc.adapters.foreign_mar import unpacked_files
 from tslc.domain.store_manifest import StoreManifest
 from tslc.errors import BadInput, Refused
 from tslc.verbs.push_foreign import foreign_source
@@ -191,6 +195,184 @@ def test_what_two_readers_may_see_differently_is_refused(tmp_path: Path) -> None
         source(path)
 
 
+@dataclass(frozen=True)
+class Entry:
+    """An entry of a crafted zip: what its header states, what follows, what the directory states.
+
+    `header` and `directory`: checksum, packed size, size.
+    """
+
+    name: str
+    header: tuple[int, int, int]
+    body: bytes
+    directory: tuple[int, int, int]
+    flags: int = 0
+    method: int = zipfile.ZIP_DEFLATED
+
+    @classmethod
+    def honest(cls, name: str, content: bytes) -> Entry:
+        engine = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+        packed = engine.compress(content) + engine.flush()
+        stated = (zlib.crc32(content), len(packed), len(content))
+        return cls(name, stated, packed, stated)
+
+    def described(self, signature: bytes = b"PK\x07\x08") -> Entry:
+        """What is stated follows the content."""
+        body = self.body + signature + struct.pack("<3L", *self.header)
+        return replace(self, header=(0, 0, 0), body=body, flags=8)
+
+    def local(self) -> bytes:
+        name = self.name.encode()
+        fields = (20, self.flags, self.method, 0, 0x21, *self.header, len(name), 0)
+        return struct.pack("<4s5H3L2H", b"PK\x03\x04", *fields) + name + self.body
+
+    def central(self, offset: int) -> bytes:
+        name = self.name.encode()
+        fields = (0x314, 20, self.flags, self.method, 0, 0x21, *self.directory, len(name))
+        rest = (0, 0, 0, 0, 0o100644 << 16, offset)
+        return struct.pack("<4s6H3L5H2L", b"PK\x01\x02", *fields, *rest) + name
+
+
+def crafted(*entries: Entry) -> bytes:
+    files = directory = b""
+    for one in entries:
+        directory += one.central(len(files))
+        files += one.local()
+    sizes = (len(entries), len(entries), len(directory), len(files))
+    return files + directory + struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, *sizes, 0)
+
+
+def seen_from_the_front(content: bytes) -> dict[str, bytes]:
+    """The files of a zip as java.util.zip.ZipInputStream finds them; ValueError where it throws."""
+    files = {}
+    at = 0
+    while content[at : at + 4] == b"PK\x03\x04":
+        head = struct.unpack_from("<4s5H3L2H", content, at)
+        flags, method, stated, (name_size, extra_size) = head[2], head[3], head[6:9], head[9:]
+        start = at + 30 + name_size + extra_size
+        name = content[at + 30 : at + 30 + name_size].decode()
+        if method == zipfile.ZIP_DEFLATED:
+            engine = zlib.decompressobj(-zlib.MAX_WBITS)
+            unpacked = engine.decompress(content[start:])
+            at = len(content) - len(engine.unused_data)
+        else:
+            unpacked = content[start : start + stated[2]]
+            at = start + stated[2]
+        true = (zlib.crc32(unpacked), at - start, len(unpacked))
+        if flags & 8:
+            signed = 4 if content[at : at + 4] == b"PK\x07\x08" else 0
+            stated = struct.unpack_from("<3L", content, at + signed)
+            at += signed + 12
+        if true != stated or (flags & 8 and method == zipfile.ZIP_STORED):
+            raise ValueError("ZipException")
+        files[name] = unpacked
+    return files
+
+
+MANIFEST_ENTRY = Entry.honest("MAR-INF/MANIFEST.json", MANIFEST.encode())
+HIDDEN = Entry.honest("hidden.pkl", HARMFUL).local()
+
+
+def with_hidden(entry: Entry, *, stated: bool) -> Entry:
+    """The directory takes a second entry for the first one's content."""
+    crc, _, size = entry.directory
+    covering = (crc, len(entry.body) + len(HIDDEN), size)
+    header = covering if stated else entry.header
+    return replace(entry, body=entry.body + HIDDEN, header=header, directory=covering)
+
+
+def stored_with_hidden(content: bytes) -> Entry:
+    whole = content + HIDDEN
+    directory = (zlib.crc32(whole), len(whole), len(whole))
+    header = (zlib.crc32(content), len(content), len(content))
+    return Entry("notes.txt", header, whole, directory, method=zipfile.ZIP_STORED)
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        with_hidden(Entry.honest("notes.txt", b"notes"), stated=False),
+        with_hidden(Entry.honest("notes.txt", b"notes"), stated=True),
+        with_hidden(Entry.honest("notes.txt", b"notes").described(), stated=False),
+        with_hidden(Entry.honest("notes.txt", b"notes").described(b""), stated=False),
+        stored_with_hidden(b"notes"),
+        replace(Entry.honest("notes.txt", b"notes"), header=(0, 7, 5)),
+        replace(Entry.honest("notes.txt", b"notes").described(), header=(0, 7, 6)),
+        replace(Entry.honest("notes.txt", b"notes"), flags=8),
+        Entry("notes.txt", (0, 0, 0), b"", (0, 0, 0), method=zipfile.ZIP_STORED).described(),
+    ],
+)
+def test_a_file_that_only_a_reader_of_headers_sees_is_refused(tmp_path: Path, entry: Entry) -> None:
+    path = tmp_path / "crafted.mar"
+    path.write_bytes(crafted(MANIFEST_ENTRY, entry))
+    with pytest.raises(Refused, match="not safe"):
+        source(path)
+
+
+def test_a_reader_of_headers_does_see_the_hidden_file() -> None:
+    for entry in (
+        with_hidden(Entry.honest("notes.txt", b"notes"), stated=False),
+        with_hidden(Entry.honest("notes.txt", b"notes").described(), stated=False),
+        stored_with_hidden(b"notes"),
+    ):
+        content = crafted(MANIFEST_ENTRY, entry)
+        assert seen_from_the_front(content)["hidden.pkl"] == HARMFUL
+        with zipfile.ZipFile(io.BytesIO(content)) as file:
+            assert "hidden.pkl" not in file.namelist()
+
+
+class Pipe(io.BytesIO):
+    def seekable(self) -> bool:
+        return False
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        raise io.UnsupportedOperation
+
+
+def piped() -> bytes:
+    """What a program writes that can't go back to the header."""
+    buffer = Pipe()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("MAR-INF/MANIFEST.json", MANIFEST)
+    return buffer.getvalue()
+
+
+def wide() -> bytes:
+    """As torch-model-archiver writes files over 2 GiB."""
+    buffer = io.BytesIO()
+    with (
+        zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as file,
+        file.open("MAR-INF/MANIFEST.json", "w", force_zip64=True) as target,
+    ):
+        target.write(MANIFEST.encode())
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        piped(),
+        wide(),
+        crafted(MANIFEST_ENTRY, Entry.honest("a.txt", b"a").described(b"")),
+        crafted(MANIFEST_ENTRY.described(), Entry.honest("vide.txt", b"")),
+        crafted(MANIFEST_ENTRY, Entry("folder/", (0, 0, 0), b"", (0, 0, 0), method=0)),
+    ],
+)
+def test_what_other_programs_pack_honestly_goes_in(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "old.mar"
+    path.write_bytes(content)
+    assert source(path).pickle is None
+
+
+def test_a_directory_too_large_to_read_is_refused_unread(tmp_path: Path) -> None:
+    path = tmp_path / "large.mar"
+    entries = Entry("", (0, 0, 0), b"", (0, 0, 0)).central(0) * 400_000
+    sizes = (1, 1, len(entries), 0)
+    path.write_bytes(entries + struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, *sizes, 0))
+    with pytest.raises(BadInput, match="over 16 MiB"):
+        source(path)
+
+
 @pytest.mark.parametrize("files", [{}, {"MAR-INF/MANIFEST.json": b"[]"}])
 def test_what_is_no_torchserve_archive_is_refused(tmp_path: Path, files: dict[str, bytes]) -> None:
     path = tmp_path / "any.zip"
@@ -215,10 +397,48 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_no_changed_bytes_make_it_raise_anything_else(good: Path, data: st.DataObject) -> None:
-    content = bytearray(good.read_bytes())
-    for _ in range(data.draw(st.integers(1, 4))):
-        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    content = changed(good.read_bytes(), data)
     path = good.with_name("changed.mar")
-    path.write_bytes(bytes(content))
+    path.write_bytes(content)
     with contextlib.suppress(BadInput, Refused):
         source(path)
+
+
+def changed(content: bytes, data: st.DataObject) -> bytes:
+    mutable = bytearray(content)
+    for _ in range(data.draw(st.integers(1, 4))):
+        mutable[data.draw(st.integers(0, len(mutable) - 1))] = data.draw(st.integers(0, 255))
+    return bytes(mutable)
+
+
+@st.composite
+def entries(draw: st.DrawFn) -> Entry:
+    """Honest and lying ones."""
+    entry = Entry.honest(draw(st.sampled_from("abc")), draw(st.binary(max_size=9)))
+    if draw(st.booleans()):
+        entry = entry.described(draw(st.sampled_from([b"", b"PK\x07\x08"])))
+    if draw(st.booleans()):
+        entry = with_hidden(entry, stated=draw(st.booleans()))
+    numbers = st.sampled_from([0, 1, len(entry.body), *entry.header, *entry.directory, 0xFFFFFFFF])
+    if draw(st.integers(0, 4)) == 0:
+        entry = replace(entry, header=draw(st.tuples(numbers, numbers, numbers)))
+    if draw(st.integers(0, 4)) == 0:
+        entry = replace(entry, directory=draw(st.tuples(numbers, numbers, numbers)))
+    return entry
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(entries(), max_size=3), st.data())
+def test_a_reader_of_headers_sees_what_was_scanned(
+    good: Path, some: list[Entry], data: st.DataObject
+) -> None:
+    content = crafted(MANIFEST_ENTRY, *some)
+    if data.draw(st.booleans()):
+        content = changed(content, data)
+    path = good.with_name("crafted.mar")
+    path.write_bytes(content)
+    try:
+        scanned = {name: copy.read_bytes() for name, copy in unpacked_files(path)}
+    except (BadInput, Refused):
+        return
+    assert seen_from_the_front(content) == scanned

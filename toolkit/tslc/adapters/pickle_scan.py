@@ -125,7 +125,11 @@ def _scan(file: Path, path: str, depth: int, room: Room) -> Iterator[Scanned]:
         yield Scanned(path, pickled=named)
     else:
         packed = zipped or tarred or packing is not None
-        yield _scan_as_it_is(file, path, head, room, packed=packed)
+        found = _scan_as_it_is(file, path, head, room, packed=packed)
+        if head.startswith(_ZIP):
+            # Of two zips in a row, a directory shows the last and a reader of headers the first.
+            found = replace(found, error="something stands before its first file")
+        yield found
     if zipped:
         yield from _scan_zip(file, path, depth + 1, room)
     if tarred:
