@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from queue import SimpleQueue
 from typing import IO, Any
 
 from s3transfer.manager import TransferConfig, TransferManager
@@ -57,17 +58,17 @@ def upload_blobs(
         with lock:
             advance(sent)
 
+    ended: SimpleQueue[tuple[LocalBlob, Any]] = SimpleQueue()
     # Leaving it with an exception cancels the other uploads.
     with TransferManager(store.client, config) as manager:
-        started = [(blob, _start(manager, store, blob, count)) for blob in blobs]
-        for blob, future in started:
+        started = [_start(manager, store, blob, _Told(blob, count, ended)) for blob in blobs]
+        for _ in started:
+            blob, future = ended.get()
             with translated(store.request("s3:PutObject", blob_key(blob.sha256))):
                 future.result()
 
 
-def _start(
-    manager: TransferManager, store: S3Store, blob: LocalBlob, count: Callable[[int], None]
-) -> Any:
+def _start(manager: TransferManager, store: S3Store, blob: LocalBlob, told: _Told) -> Any:
     arguments: dict[str, str] = {**store.encryption_arguments}
     if blob.size < 2 * PART:
         digest = base64.b64encode(bytes.fromhex(blob.sha256)).decode("ascii")
@@ -77,7 +78,7 @@ def _start(
         store.address.bucket,
         store.full(blob_key(blob.sha256)),
         extra_args=arguments,
-        subscribers=[_Told(blob.size, count)],
+        subscribers=[told],
     )
 
 
@@ -124,12 +125,21 @@ class HashedFile:
 
 
 class _Told(BaseSubscriber):  # type: ignore[misc]
-    def __init__(self, size: int, count: Callable[[int], None]) -> None:
-        self._size = size
+    def __init__(
+        self,
+        blob: LocalBlob,
+        count: Callable[[int], None],
+        ended: SimpleQueue[tuple[LocalBlob, Any]],
+    ) -> None:
+        self._blob = blob
         self._count = count
+        self._ended = ended
 
     def on_queued(self, future: Any, **_: Any) -> None:
-        future.meta.provide_transfer_size(self._size)
+        future.meta.provide_transfer_size(self._blob.size)
 
     def on_progress(self, future: Any, bytes_transferred: int, **_: Any) -> None:
         self._count(bytes_transferred)
+
+    def on_done(self, future: Any, **_: Any) -> None:
+        self._ended.put((self._blob, future))

@@ -202,5 +202,5 @@ def _told(folder: Path) -> Iterator[None]:
     except OSError as error:
         where = error.filename or folder
         raise TslcError(
-            f"{where}: {error.strerror or error}", hint="tslc config (cache.*)"
+            f"{where}: {error.strerror or error}", hint="tslc config   # the rows cache.*"
         ) from None

@@ -14,9 +14,11 @@ from typing import Any
 
 from botocore import exceptions as aws
 from botocore.exceptions import BotoCoreError, ClientError
+from urllib3.exceptions import HTTPError
 
 from tslc.errors import BadInput, NotRunning, Refused, RemoteFailed, TslcError
 
+_SETTINGS = "tslc config   # the rows store.*"
 MOST_SKEW_SECONDS = 15 * 60
 _NOTHING = ("404", "NoSuchKey", "NotFound")
 _EXISTS = ("PreconditionFailed", "ConditionalRequestConflict", "412")
@@ -74,7 +76,8 @@ def translated(request: Request) -> Iterator[None]:
         raise _refusal(request, error.response) from error
     except BotoCoreError as error:
         raise _failure(request, error) from error
-    except (ConnectionError, TimeoutError) as error:
+    # botocore lets some errors of the line through while a body is read.
+    except (ConnectionError, TimeoutError, HTTPError) as error:
         raise _broken_off(request, error) from error
 
 
@@ -96,7 +99,7 @@ def _failure(request: Request, error: BotoCoreError) -> TslcError:
         case aws.SSLError():
             return RemoteFailed(f"no trusted connection to {request.server}: {error}")
         case aws.EndpointConnectionError() | aws.ConnectTimeoutError() | aws.ProxyConnectionError():
-            return NotRunning(f"{request.server} does not answer", hint="tslc config (store.*)")
+            return NotRunning(f"{request.server} does not answer", hint=_SETTINGS)
         case _:
             return _broken_off(request, error)
 
@@ -124,7 +127,7 @@ def _refusal(request: Request, response: Mapping[str, Any]) -> TslcError:
         return AlreadyThere(f"{request.target} is there already")
     if code == "NoSuchBucket":
         bucket = request.target.split("/")[2]
-        return RemoteFailed(f"no bucket {bucket} at {request.server}", hint="tslc config (store.*)")
+        return RemoteFailed(f"no bucket {bucket} at {request.server}", hint=_SETTINGS)
     skew = _skew(headers) if code in (*_DENIED, *_CREDENTIALS) else 0.0
     if code == "RequestTimeTooSkewed" or abs(skew) > MOST_SKEW_SECONDS:
         return _clock(request, headers)

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import base64
 import os
+import time
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -31,7 +33,6 @@ SILENCE = "TSLC_S3_TIMEOUT"
 _CONNECT_SECONDS = 10.0
 _BODY_ATTEMPTS = 5
 _CONDITION_ATTEMPTS = 5
-_DELETE_AT_ONCE = 1000
 _UNENCRYPTED = Encryption()
 
 
@@ -124,8 +125,12 @@ class S3Store:
                 return
             except AlreadyThere as error:
                 # AWS says "conflict" when another conditional write is under way: it may yet fail.
-                if not left or "Conflict" not in str(error.__cause__):
+                if "Conflict" not in str(error.__cause__):
                     raise
+                if not left:
+                    message = f"{key} in {self.address} is being written by others all the time"
+                    raise RemoteFailed(message, hint="try again") from error
+                time.sleep(0.3)
 
     def stat(self, key: str) -> StoredObject | None:
         try:
@@ -188,18 +193,15 @@ class S3Store:
                     yield StoredObject(self._short(one["Key"]), one["Size"], one["LastModified"])
 
     def delete(self, keys: Iterable[str]) -> None:
-        names = list(keys)
-        for first in range(0, len(names), _DELETE_AT_ONCE):
-            some = names[first : first + _DELETE_AT_ONCE]
-            request = self.request("s3:DeleteObject", some[0])
-            with translated(request):
-                answer = self.client.delete_objects(
-                    Bucket=self.address.bucket,
-                    Delete={"Objects": [{"Key": self.full(key)} for key in some], "Quiet": True},
-                )
-            for error in answer.get("Errors", ()):
-                said = f"{error.get('Code')}: {error.get('Key')}"
-                raise RemoteFailed(f"{request.action} failed: {said}")
+        """One request each: some servers want an MD5 of a list of keys that boto3 gives no more."""
+
+        def delete(key: str) -> None:
+            with translated(self.request("s3:DeleteObject", key)):
+                self.client.delete_object(Bucket=self.address.bucket, Key=self.full(key))
+
+        with ThreadPoolExecutor(CONNECTIONS) as pool:
+            for _ in pool.map(delete, keys):
+                pass
 
     def unfinished_uploads(self, prefix: str) -> Iterator[tuple[str, str, datetime]]:
         """Key, id and start of every upload in parts that was begun and not finished."""
