@@ -71,3 +71,18 @@ def test_a_wrong_clock_is_told_from_a_denied_access(code: str, minutes: int, way
     date = format_datetime(datetime.now(UTC) + timedelta(minutes=minutes), usegmt=True)
     found = translation(answer(code, 403, date=date))
     assert f"clock is {way} that of https://s3.example by 30 minutes" in found.message
+
+
+def test_the_region_is_told_wherever_the_server_names_it():
+    error = answer("AuthorizationHeaderMalformed")
+    error.response["Error"]["Region"] = "eu-west-1"
+    found = translation(error)
+    assert found.message.endswith("it is in eu-west-1")
+    assert found.hint == "write `region: eu-west-1` below `store:` in tslc.yaml"
+
+
+def test_a_stall_while_sending_is_told_from_a_closed_connection():
+    closed = aws.ConnectionClosedError(endpoint_url="x")
+    assert "broke off" in translation(closed).message
+    closed.__context__ = TimeoutError("timed out")
+    assert "https://s3.example stalled (s3://bucket/prefix/key)" in translation(closed).message
