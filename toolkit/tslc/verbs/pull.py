@@ -8,7 +8,6 @@ DIR/<model>-<version>/<model>-<version>.mar
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -21,9 +20,8 @@ from tslc.domain.store_manifest import StoreManifest
 from tslc.domain.store_plan import plan_transfer
 from tslc.domain.trust import Check, Version
 from tslc.errors import TslcError
+from tslc.verbs.progress import Progress, counter
 from tslc.verbs.store_access import expect_itself, read_manifest, read_signature
-
-Progress = Callable[[int, int], None]
 
 
 class PullOutcome(StrEnum):
@@ -80,13 +78,7 @@ def pull(
             fetched_bytes=plan.moved_bytes,
             cached_bytes=plan.reused_bytes,
         )
-    total, done = plan.moved_bytes + plan.reused_bytes, 0
-
-    def advance(count: int) -> None:
-        nonlocal done
-        done += count
-        progress(min(done, total), total)
-
+    advance = counter(plan.moved_bytes + plan.reused_bytes, progress)
     with cache.lease(manifest.blobs):
         evicted = cache.evict(room=plan.moved_bytes)
         taken = cache.reserved({blob.sha256: blob.size for blob in plan.move})

@@ -23,10 +23,10 @@ from tslc.domain.store_manifest import StoreManifest
 from tslc.domain.store_plan import RENEW_AFTER, Blob, Transfer, blobs_of, plan_push
 from tslc.domain.trust import Signature
 from tslc.errors import BadInput, Refused, RemoteFailed
+from tslc.verbs.progress import Progress, counter
 from tslc.verbs.store_access import find_manifest, list_versions, read_manifests, read_signature
 
 _TRIES = 3
-Progress = Callable[[int, int], None]
 Sign = Callable[[StoreManifest], bytes]
 """The signing bundle of a version's files."""
 
@@ -139,16 +139,9 @@ def _send(
         some = ", ".join(absent[:3]) + (f" and {len(absent) - 3} more" if absent[3:] else "")
         hint = "name the weights' folder with --weights"
         raise BadInput(f"neither here nor in the store: {some}", hint=hint)
-    total, sent = sum(blob.size for blob in blobs), 0
-
-    def advance(count: int) -> None:
-        nonlocal sent
-        sent += count
-        progress(sent, total)
-
-    upload_blobs(
-        store, [LocalBlob(blob.sha256, blob.size, files[blob.path]) for blob in blobs], advance
-    )
+    advance = counter(sum(blob.size for blob in blobs), progress)
+    local = [LocalBlob(blob.sha256, blob.size, files[blob.path]) for blob in blobs]
+    upload_blobs(store, local, advance)
 
 
 def _publish(store: S3Store, ours: StoreManifest) -> StoreManifest:

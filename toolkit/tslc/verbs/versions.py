@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from threading import Lock
 
 from tslc.adapters.blob_fetch import Damaged, hash_blob
 from tslc.adapters.blob_inventory import at_once, read_blob
@@ -14,7 +12,7 @@ from tslc.domain.store_plan import Blob, blobs_of
 from tslc.domain.trust import Check, Version
 from tslc.domain.version_diff import PartDiff, diff
 from tslc.errors import Refused
-from tslc.verbs.pull import Progress
+from tslc.verbs.progress import Progress, counter
 from tslc.verbs.store_access import (
     NoSuchVersion,
     expect_itself,
@@ -97,7 +95,7 @@ def verify(
     expect_itself(store, manifest)
     trust = check(Version.stored(manifest), read_signature(store, model, version))
     blobs = blobs_of(manifest)
-    advance = _counter(sum(blob.size for blob in blobs), progress)
+    advance = counter(sum(blob.size for blob in blobs), progress)
 
     def problem(blob: Blob) -> str | None:
         try:
@@ -111,15 +109,3 @@ def verify(
         head = f"{model} {version} must not be used:" if problems[1:] else ""
         raise Refused("\n  ".join([head, *problems] if head else problems), hint=hint)
     return Verified(manifest, trust, len(blobs), sum(blob.size for blob in blobs))
-
-
-def _counter(total: int, progress: Progress) -> Callable[[int], None]:
-    lock, done = Lock(), 0
-
-    def advance(count: int) -> None:
-        nonlocal done
-        with lock:
-            done += count
-            progress(done, total)
-
-    return advance
