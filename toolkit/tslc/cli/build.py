@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from tslc.cli.output import dry_run_option, emit, json_option, say
+from tslc.cli.output import dry_run_option, emit, json_option, say, size_text
 from tslc.domain.archive_name import ArchiveFormat
 from tslc.domain.archive_spec import HubWeights
 from tslc.verbs.build import BuildPlan, BuildRequest, BuildResult, Outcome, build, plan_build
@@ -86,7 +86,7 @@ class _ProgressLine:
         if now - self._drawn >= 0.1:
             self._drawn = now
             percent = 100 * done // max(1, total)
-            click.echo(f"\r{self._what} {percent}% of {_size(total)} ", nl=False, err=True)
+            click.echo(f"\r{self._what} {percent}% of {size_text(total)} ", nl=False, err=True)
 
     def __exit__(self, *_: object) -> None:
         if self._drawn:
@@ -152,21 +152,11 @@ def _result_text(result: BuildResult) -> str:
         Outcome.REPLACED: f"replaced {result.archive}",
     }
     manifest = result.manifest
-    size = _size(sum(entry.size for entry in manifest.files.values()))
+    size = size_text(sum(entry.size for entry in manifest.files.values()))
     lines = [said[result.outcome], f"  manifest  {manifest.digest}"]
     lines.append(f"  content   {len(manifest.files)} files, {size}")
     if manifest.weights:
-        beside = f"{_size(manifest.weights.size)}, {result.weights_link}"
+        beside = f"{size_text(manifest.weights.size)}, {result.weights_link}"
         lines.append(f"  weights   {manifest.weights.digest} ({beside})")
     lines.append(f"  golden    {result.golden_prompts} prompts")
     return "\n".join(lines)
-
-
-def _size(count: int) -> str:
-    """1 kB is 1000 bytes."""
-    size = float(count)
-    for unit in ("B", "kB", "MB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}"
-        size /= 1000
-    return f"{size:.1f} GB"

@@ -9,8 +9,8 @@ from typing import Any
 
 import click
 
-from tslc.cli.output import emit, json_option
-from tslc.cli.store_options import node_of, plural, settings_of, size_text, store_options
+from tslc.cli.output import emit, json_option, plural, size_text
+from tslc.cli.store_options import node_of, settings_of, store_options
 from tslc.verbs.gc import Collected, collect
 from tslc.verbs.store_access import open_store
 

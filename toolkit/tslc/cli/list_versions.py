@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from tslc.cli.output import emit, json_option, table
-from tslc.cli.store_options import manifest_json, node_of, settings_of, size_text, store_options
+from tslc.cli.output import emit, json_option, size_text, table
+from tslc.cli.store_options import manifest_json, node_of, settings_of, store_options
 from tslc.verbs.store_access import open_store
 from tslc.verbs.versions import Row, list_rows
 

@@ -7,15 +7,8 @@ from typing import Any
 
 import click
 
-from tslc.cli.output import dry_run_option, emit, json_option
-from tslc.cli.store_options import (
-    byte_progress,
-    manifest_json,
-    node_of,
-    settings_of,
-    size_text,
-    store_options,
-)
+from tslc.cli.output import dry_run_option, emit, json_option, size_text
+from tslc.cli.store_options import byte_progress, manifest_json, node_of, settings_of, store_options
 from tslc.verbs.pull import Pulled, PullOutcome, pull
 from tslc.verbs.store_access import open_cache, open_store
 from tslc.verbs.store_trust import checker

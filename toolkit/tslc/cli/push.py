@@ -8,16 +8,8 @@ from typing import Any
 
 import click
 
-from tslc.cli.output import dry_run_option, emit, json_option
-from tslc.cli.store_options import (
-    byte_progress,
-    manifest_json,
-    node_of,
-    plural,
-    settings_of,
-    size_text,
-    store_options,
-)
+from tslc.cli.output import dry_run_option, emit, json_option, plural, size_text
+from tslc.cli.store_options import byte_progress, manifest_json, node_of, settings_of, store_options
 from tslc.verbs.push import Pushed, PushOutcome, push
 from tslc.verbs.push_archive import archive_source
 from tslc.verbs.push_foreign import foreign_source

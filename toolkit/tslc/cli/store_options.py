@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tslc.cli.node_options import home, name_option, progress
+from tslc.cli.output import size_text
 from tslc.cli.settings_options import load_settings, settings_options
 from tslc.domain.node import node_paths
 from tslc.domain.settings import Settings
@@ -49,20 +50,6 @@ def byte_progress(what: str) -> Iterator[Callable[[int, int], None]]:
             line(f"{what} {100 * done // max(1, total)}% of {size_text(total)}, {speed}/s")
 
         yield show
-
-
-def size_text(count: int) -> str:
-    """1 kB is 1000 bytes."""
-    size = float(count)
-    for unit in ("B", "kB", "MB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}"
-        size /= 1000
-    return f"{size:.1f} GB"
-
-
-def plural(count: int, thing: str) -> str:
-    return f"{count} {thing}{'' if count == 1 else 's'}"
 
 
 def manifest_json(manifest: StoreManifest) -> dict[str, Any]:

@@ -6,16 +6,8 @@ from pathlib import Path
 
 import click
 
-from tslc.cli.output import emit, json_option
-from tslc.cli.store_options import (
-    byte_progress,
-    manifest_json,
-    node_of,
-    plural,
-    settings_of,
-    size_text,
-    store_options,
-)
+from tslc.cli.output import emit, json_option, plural, size_text
+from tslc.cli.store_options import byte_progress, manifest_json, node_of, settings_of, store_options
 from tslc.verbs.store_access import open_store
 from tslc.verbs.store_trust import checker
 from tslc.verbs.versions import Verified, verify
