@@ -156,7 +156,6 @@ class _Fetch:
     def _fetch_segment(self, blob: Blob, part: PartialContent, number: int) -> None:
         self._expect_no_failure()
         start, end = part.span(number)
-        part.reserve(number)
         try:
             for chunk in self.store.stream(blob_key(blob.sha256), start, end):
                 self._expect_no_failure()

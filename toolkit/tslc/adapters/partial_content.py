@@ -68,11 +68,6 @@ class PartialContent:
         """First byte of a segment, and the one behind its last."""
         return number * SEGMENT, min(self.size, (number + 1) * SEGMENT)
 
-    def reserve(self, number: int) -> None:
-        """Take a segment's room on the disk: writing into it costs half as much then."""
-        start, end = self.span(number)
-        os.posix_fallocate(self._file, start, end - start)
-
     def write(self, offset: int, chunk: bytes) -> None:
         view = memoryview(chunk)
         while view:
