@@ -15,11 +15,13 @@ import psutil
 import pytest
 
 from nodes import TINY, Cli, Node, TinyArchives, eventually, start_node
+from tslc.adapters.node_processes import is_alive
 from tslc.domain.node import NODE_MARK, Ports
 from tslc.errors import Refused
 from tslc.verbs.register import _Registration
-from tslc.verbs.register_plan import Request, plan_register
+from tslc.verbs.register_plan import ArchiveAt, plan_register
 from tslc.verbs.running_node import open_node
+from tslc.verbs.store_trust import unchecked
 
 pytestmark = pytest.mark.integration
 WEIGHTS = {"config.json": b"{}", "model.safetensors": (2).to_bytes(8, "little") + b"{}"}
@@ -91,7 +93,7 @@ def test_after_a_killed_up_the_next_one_starts_on_the_same_ports(cli: Cli) -> No
     assert eventually(lambda: left.net_connections("tcp") != [], 30)
     assert str(left.pid) in cli.ok("up", *ports, "--dry-run").out
     assert cli.ok("up", *ports, "--json").json["pid"] != left.pid
-    assert not left.is_running()
+    assert not is_alive(left.pid)
 
 
 def test_a_terminated_register_takes_its_version_off_again(
@@ -132,8 +134,8 @@ def test_a_refused_registration_leaves_the_live_version_alone(
     archive = archives.build("live")
     node.cli.ok("register", archive)
     opened = open_node(node.cli.home, "default")
-    request = Request(None, None, archive, archive.parent)
-    plan = plan_register(opened.paths, opened.settings, request, os.environ, lambda _: None)
+    request, told = ArchiveAt(archive), (unchecked, os.environ, lambda _: None)
+    plan = plan_register(opened.paths, opened.settings, request, *told)
     with pytest.raises(Refused):
         _Registration(opened, plan, lambda _: None).carry_out()
     assert node.versions("live")["1.0.0"]["ready"]
