@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -37,6 +38,9 @@ def held(node: Node) -> set[str]:
 def test_it_is_served_from_the_store_and_its_weights_lie_on_the_disk_once(
     serving: Shop, node: Node, archives: TinyArchives
 ) -> None:
+    foreign = node.root / "model_store" / "foreign.mar"
+    with zipfile.ZipFile(foreign, "w") as others:  # it names no weights
+        others.writestr("MAR-INF/MANIFEST.json", "{}")
     before = held(node)
     for version in ("1.0.0", "1.1.0"):
         serving.ok("push", build(archives, version))
@@ -65,6 +69,7 @@ def test_it_is_served_from_the_store_and_its_weights_lie_on_the_disk_once(
     serving.ok("unregister", "stored", "1.1.0")
     assert held(node) == before
     assert not list(node.root.glob(".scratch.*"))
+    foreign.unlink()
 
 
 def test_the_environments_rules_hold_for_archives_at_hand_as_well(

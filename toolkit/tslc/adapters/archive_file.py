@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,6 +88,17 @@ def open_archive(path: Path) -> VerifiedArchive:
     if mistakes:
         raise BadFile(str(path), mistakes)
     return VerifiedArchive(path, manifest)
+
+
+def built_by_others(path: Path) -> bool:
+    """Whether an archive that `open_archive` does not take surely is none of ours."""
+    if path.is_dir():
+        return not (path / MANIFEST_NAME).exists()
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return MANIFEST_NAME not in archive.namelist()
+    except (OSError, ValueError, zipfile.BadZipFile):
+        return False
 
 
 def unpack(archive: VerifiedArchive, folder: Path) -> None:

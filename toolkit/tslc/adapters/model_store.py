@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from tslc.adapters.archive_file import VerifiedArchive, open_archive
+from tslc.adapters.archive_file import VerifiedArchive, built_by_others, open_archive
 from tslc.adapters.archive_readers import format_of
 from tslc.adapters.archiver import link_weights, publish
 from tslc.adapters.source_files import exists, is_folder
@@ -143,6 +143,8 @@ def names_weights(model_store: Path, hex_digest: str) -> bool:
         try:
             weights = open_archive(path).manifest.weights
         except TslcError:
+            if built_by_others(path):
+                continue
             return True
         if weights is not None and weights.hex == hex_digest:
             return True
