@@ -19,7 +19,7 @@ from nodes import Node, TinyArchives
 pytestmark = [pytest.mark.integration, pytest.mark.soak]
 
 MODEL = "soaked"
-SECONDS = float(os.environ.get("TSLC_SOAK_SECONDS", "30"))
+SECONDS = float(os.environ.get("TSLC_SOAK_SECONDS", "20"))
 CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
 
 

@@ -26,7 +26,7 @@ from tslc.verbs.store_access import find_manifest
 from tslc.verbs.versions import verify
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(3000)]
-KILLS = int(os.environ.get("TSLC_KILLS", "4"))
+KILLS = int(os.environ.get("TSLC_KILLS", "2"))
 MODEL = ("tiny", "1.0.0")
 HEAD = (2).to_bytes(8, "little") + b"{}"
 
