@@ -9,6 +9,7 @@ pulls what it pushed, to a new folder and without a cache, in turning order; wha
 way to the disk is written before the clock starts. The first round warms up and is not counted.
 Seconds are those of the whole command. A ratio is the peer's seconds by tslc's in the same round,
 the median of the rounds is quoted, and the figure is that of the peer with the better median time.
+In the rows `+sums` a peer's seconds also have those of `sha256sum` over what it pulled.
 
 Memory is the greatest resident size of tslc's process. Then five versions that share their weights
 are pushed to one bucket: what versions 2 to 5 add to it, by what copies of their files would.
@@ -65,6 +66,7 @@ class Way:
     pull: Callable[[str, Path], list[str]]
     pushes: list[float] = field(default_factory=list)
     pulls: list[float] = field(default_factory=list)
+    verified: list[float] = field(default_factory=list)
     peak_mb: float = 0.0
 
 
@@ -199,10 +201,18 @@ def round_of(bench: Bench, order: list[Way], *, counted: bool) -> None:
         folder = bench.scratch / "pulled"
         seconds, peak = bench.time(way.pull(bucket, folder), bucket)
         note(way, way.pulls, seconds, peak, counted=counted)
+        if counted:
+            way.verified.append(seconds + (0.0 if way.name == "tslc" else sums(bench, folder)))
         expect_whole(bench, folder, way)
         shutil.rmtree(folder)
         shutil.rmtree(bench.scratch / "cache", ignore_errors=True)
         delete(bench.server, bucket)
+
+
+def sums(bench: Bench, folder: Path) -> float:
+    """Seconds that `sha256sum` takes over what a peer pulled: tslc has done that by then."""
+    files = [str(path) for path in folder.rglob("*") if path.is_file()]
+    return bench.time(["sha256sum", *files], "none")[0]
 
 
 def note(way: Way, kept: list[float], seconds: float, peak: float, *, counted: bool) -> None:
@@ -278,11 +288,13 @@ def measure(bench: Bench) -> dict[str, float]:
     print(f"{'':12}{'seconds':>9}{'ratio':>8}{'least-most':>14}   every round")
     push = report("push", {way.name: way.pushes for way in found})
     pull = report("pull", {way.name: way.pulls for way in found})
+    verified = report("+sums", {way.name: way.verified for way in found})
     for way in found:
         print(f"peak  {way.name:6}{way.peak_mb:>9.0f} MB")
     return {
         "push_ratio": round(push, 3),
         "pull_ratio": round(pull, 3),
+        "pull_ratio_verified": round(verified, 3),
         "peak_mb": round(found[0].peak_mb, 1),
         "second_version_bytes_ratio": round(shared_ratio(bench), 8),
     }
