@@ -34,7 +34,7 @@ from tslc.verbs.register_plan import (
     stored_steps,
 )
 from tslc.verbs.running_node import RunningNode, open_node, served_versions
-from tslc.verbs.store_access import open_cache, open_store
+from tslc.verbs.store_access import open_cache, open_store, read_manifest
 from tslc.verbs.store_trust import checker
 from tslc.verbs.unregister import take_off
 
@@ -93,6 +93,7 @@ def register_stored(
     """Register a version of the store; raises what `pull` and `register` raise."""
     node, check = open_node(home, node_name), checker(settings)
     store, cache = open_store(settings, node.paths), open_cache(settings)
+    _expect_ours(read_manifest(store, model, version))
 
     def progress(done: int, total: int) -> None:
         report(f"pulling {model} {version}: {done / max(total, 1):.0%}")
@@ -108,7 +109,6 @@ def register_stored(
             dry_run=dry_run,
             progress=progress,
         )
-        _expect_ours(pulled.manifest)
         if dry_run:
             fetched, cached = pulled.fetched_bytes, pulled.cached_bytes
             fetch = f"fetch {fetched} bytes from {store.address}; {cached} are in the cache"
