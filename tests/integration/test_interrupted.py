@@ -7,7 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -16,6 +16,7 @@ import pytest
 
 from nodes import TINY, Cli, Node, TinyArchives, eventually, start_node
 from tslc.adapters.node_processes import is_alive
+from tslc.adapters.torchserve_process import find_java
 from tslc.domain.node import NODE_MARK, Ports
 from tslc.errors import Refused
 from tslc.verbs.register import _Registration
@@ -28,9 +29,11 @@ WEIGHTS = {"config.json": b"{}", "model.safetensors": (2).to_bytes(8, "little") 
 
 
 @contextmanager
-def started(cli: Cli, *words: object) -> Iterator[subprocess.Popen[str]]:
+def started(
+    cli: Cli, *words: object, env: Mapping[str, str] | None = None
+) -> Iterator[subprocess.Popen[str]]:
     """`tslc WORDS` in the background."""
-    own = {"TSLC_HOME": str(cli.home), "TSLC_STORE_URL": "s3://none-is-needed"}
+    own = {"TSLC_HOME": str(cli.home), "TSLC_STORE_URL": "s3://none-is-needed", **(env or {})}
     command = [sys.executable, "-m", "tslc", *map(str, words)]
     with subprocess.Popen(
         command, cwd=cli.cwd, env={**os.environ, **own}, stderr=subprocess.PIPE, text=True
@@ -73,10 +76,20 @@ def port_flags() -> list[str]:
     return [str(word) for pair in ports.named().items() for word in pair]
 
 
+def slow_java(cli: Cli, seconds: int) -> dict[str, str]:
+    """The variable of a Java that takes its time, so that `up` is not done before a signal comes,
+    however busy the machine is."""
+    java = cli.home / "java" / "bin" / "java"
+    java.parent.mkdir(parents=True)
+    java.write_text(f'#!/bin/sh\nsleep {seconds}\nexec {find_java({}).home}/bin/java "$@"\n')
+    java.chmod(0o755)
+    return {"JAVA_HOME": str(java.parents[1])}
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_an_interrupted_up_leaves_no_process(cli: Cli, number: signal.Signals) -> None:
     root = cli.home / "nodes" / "default"
-    with started(cli, "up", "--free-ports") as up:
+    with started(cli, "up", "--free-ports", env=slow_java(cli, 20)) as up:
         assert eventually(lambda: bool(marked(root, "java")), 30)
         up.send_signal(number)
         up.communicate(timeout=30)
@@ -86,7 +99,7 @@ def test_an_interrupted_up_leaves_no_process(cli: Cli, number: signal.Signals) -
 
 def test_after_a_killed_up_the_next_one_starts_on_the_same_ports(cli: Cli) -> None:
     root, ports = cli.home / "nodes" / "default", port_flags()
-    with started(cli, "up", *ports) as up:
+    with started(cli, "up", *ports, env=slow_java(cli, 3)) as up:
         assert eventually(lambda: bool(marked(root, "java")), 30)
         up.kill()
     (left,) = marked(root, "java")
