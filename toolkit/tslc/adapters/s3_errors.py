@@ -22,6 +22,7 @@ _SETTINGS = "tslc config   # the rows store.*"
 MOST_SKEW_SECONDS = 15 * 60
 _NOTHING = ("404", "NoSuchKey", "NotFound")
 _EXISTS = ("PreconditionFailed", "ConditionalRequestConflict", "412")
+_SAME = ("304", "NotModified")
 _CREDENTIALS = (
     "InvalidAccessKeyId",
     "SignatureDoesNotMatch",
@@ -52,6 +53,10 @@ class Missing(RemoteFailed):
 
 class AlreadyThere(Refused):
     """A conditional write found the key taken."""
+
+
+class Unchanged(RemoteFailed):
+    """A conditional read found what the reader has already."""
 
 
 class BrokenOff(RemoteFailed):
@@ -121,6 +126,8 @@ def _refusal(request: Request, response: Mapping[str, Any]) -> TslcError:
     said = response.get("Error", {})
     code, message = str(said.get("Code", "")), str(said.get("Message", ""))
     headers = response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+    if code in _SAME:
+        return Unchanged(f"{request.target} is unchanged")
     if code in _NOTHING:
         return Missing(f"nothing at {request.target}")
     if code in _EXISTS:

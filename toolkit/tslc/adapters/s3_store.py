@@ -9,16 +9,23 @@ from __future__ import annotations
 import base64
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import boto3
 from botocore.config import Config
 
-from tslc.adapters.s3_errors import AlreadyThere, BrokenOff, Missing, Request, translated
+from tslc.adapters.s3_errors import (
+    AlreadyThere,
+    BrokenOff,
+    Missing,
+    Request,
+    translated,
+)
 from tslc.domain.settings import Encryption, EncryptionType
 from tslc.errors import BadInput, RemoteFailed
 
@@ -31,6 +38,7 @@ after 2 minutes."""
 SILENCE = "TSLC_S3_TIMEOUT"
 # urllib3 also takes it for each piece it sends: a slow line may need seconds for one.
 _CONNECT_SECONDS = 10.0
+_IMPATIENT_SECONDS = 5.0
 _BODY_ATTEMPTS = 5
 _CONDITION_ATTEMPTS = 5
 _UNENCRYPTED = Encryption()
@@ -68,14 +76,25 @@ class StoredObject:
     modified: datetime
 
 
+@dataclass(frozen=True)
+class Tagged:
+    """An object's bytes, the tag a conditional write names them by, and their age in seconds by
+    the server's own clock."""
+
+    content: bytes
+    tag: str
+    age: float
+
+
 class S3Store:
     """Usable from many threads. Every method raises TslcErrors only."""
 
-    def __init__(self, address: StoreAddress) -> None:
+    def __init__(self, address: StoreAddress, *, impatient: bool = False) -> None:
+        """`impatient`: for one who asks again by himself; each request is tried once."""
         self.address = address
         self.server = address.endpoint_url or "S3"
         with translated(Request("", str(address), self.server)):
-            self.client = _client(address)
+            self.client = _client(address, impatient)
             self.server = str(self.client.meta.endpoint_url)
 
     def request(self, action: str, key: str) -> Request:
@@ -104,13 +123,38 @@ class S3Store:
                     raise
         return None
 
-    def put(self, key: str, content: bytes, digest: bytes, *, if_absent: bool) -> None:
+    def read(self, key: str, most: int, *, unless: str | None = None) -> Tagged | None:
+        """An object with its tag, None when there is none.
+
+        `unless`: a tag; raises Unchanged when the object still has it. Raises RemoteFailed beyond
+        `most` bytes.
+        """
+        wanted = {"Bucket": self.address.bucket, "Key": self.full(key)}
+        condition = {"IfNoneMatch": unless} if unless else {}
+        try:
+            with translated(self.request("s3:GetObject", key)):
+                found = self.client.get_object(**wanted, **condition)
+                if found["ContentLength"] > most:
+                    raise RemoteFailed(f"{key} in {self.address} is over {most} bytes")
+                return Tagged(bytes(found["Body"].read()), str(found["ETag"]), _age(found))
+        except Missing:
+            return None
+
+    def put(
+        self,
+        key: str,
+        content: bytes,
+        digest: bytes,
+        *,
+        if_absent: bool = False,
+        if_tag: str | None = None,
+    ) -> None:
         """Write a small object whole; `digest` is its SHA-256, which the server checks.
 
         `if_absent`: raises AlreadyThere when the key is taken, whoever took it, even ourselves in
-        a request whose answer was lost.
+        a request whose answer was lost. `if_tag`: likewise when the object has another tag.
         """
-        condition = {"IfNoneMatch": "*"} if if_absent else {}
+        condition = {"IfNoneMatch": "*"} if if_absent else {"IfMatch": if_tag} if if_tag else {}
         for left in reversed(range(_CONDITION_ATTEMPTS)):
             try:
                 with translated(self.request("s3:PutObject", key)):
@@ -241,19 +285,29 @@ class Short(RemoteFailed):
     """An object has fewer bytes than it should."""
 
 
-def _client(address: StoreAddress) -> Any:
+def _age(found: Mapping[str, Any]) -> float:
+    """Seconds since an object was written; S3 tells times in whole seconds."""
+    told = found["ResponseMetadata"]["HTTPHeaders"].get("date")
+    try:
+        at = parsedate_to_datetime(told) if told else datetime.now(UTC)
+    except ValueError:
+        at = datetime.now(UTC)
+    return max(0.0, float((at - found["LastModified"]).total_seconds()))
+
+
+def _client(address: StoreAddress, impatient: bool) -> Any:
     credentials = address.credentials
     session = boto3.Session(
         aws_access_key_id=credentials and credentials.access_key,
         aws_secret_access_key=credentials and credentials.secret_key,
         region_name=address.region or (credentials and "us-east-1"),
     )
-    silence = _silence_seconds()
+    silence = _IMPATIENT_SECONDS if impatient else _silence_seconds()
     config = Config(
         connect_timeout=min(_CONNECT_SECONDS, silence),
         read_timeout=silence,
         # "standard" gives up when some thirty requests in flight have failed in two seconds.
-        retries={"mode": "legacy", **_attempts()},
+        retries={"mode": "legacy", **({"total_max_attempts": 1} if impatient else _attempts())},
         max_pool_connections=CONNECTIONS,
         tcp_keepalive=True,
         # No proxy of the environment stands between this machine and itself.

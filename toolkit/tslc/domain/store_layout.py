@@ -3,7 +3,9 @@
     blobs/sha256/<hex>                       content, by its SHA-256; uploaded once
     models/<model>/<version>/manifest.json   immutable: the version exists when this does
     models/<model>/<version>/signature.json  an OpenSSF model signing bundle
-    environments/<env>/...                   what is to be served where
+    environments/<env>/state.json                 what is to be served: generation N
+    environments/<env>/history/<generation>.json  what it was, immutable
+    environments/<env>/nodes/<node>.json          what a node reports
 
 Law: `read_key(key_of(place)) == place`. A key of another form is nobody's: tslc leaves it alone.
 """
@@ -24,6 +26,7 @@ ARCHIVE = "archive/"
 WEIGHTS = "weights/"
 FOREIGN_ARCHIVE = "archive.mar"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_HISTORY = re.compile(r"/history/([0-9]{10})\.json$")
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,33 @@ def manifest_key(model: str, version: str) -> str:
 
 def signature_key(model: str, version: str) -> str:
     return version_prefix(model, version) + SIGNATURE
+
+
+def state_key(environment: str) -> str:
+    return f"{ENVIRONMENTS}{environment}/state.json"
+
+
+def history_prefix(environment: str) -> str:
+    return f"{ENVIRONMENTS}{environment}/history/"
+
+
+def history_key(environment: str, generation: int) -> str:
+    """In the order of generations, as long as these have at most ten digits."""
+    return f"{history_prefix(environment)}{generation:010d}.json"
+
+
+def history_generation(key: str) -> int | None:
+    """The generation of an entry's key; None when it is none. Law: it undoes `history_key`."""
+    match = _HISTORY.search(key)
+    return int(match[1]) if match else None
+
+
+def nodes_prefix(environment: str) -> str:
+    return f"{ENVIRONMENTS}{environment}/nodes/"
+
+
+def node_key(environment: str, node: str) -> str:
+    return f"{nodes_prefix(environment)}{node}.json"
 
 
 def key_of(place: Place) -> str:

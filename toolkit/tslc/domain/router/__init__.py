@@ -1,0 +1,1 @@
+"""What the router does with a request, as values, and the Envoy configuration that does it."""
