@@ -3,7 +3,7 @@
 The socket is $TSLC_RUN_DIR/<model>@<version>@<pid>.sock, so that a router can tell whose it is. It
 appears when the engine has loaded. Besides the version's endpoints it answers
 
-- /health: the process and its engine are alive,
+- /health: the process and its engine are alive; how many requests it is answering,
 - /ready: the engine really generates,
 - /metrics: vLLM's metrics and the worker's own, for Prometheus.
 """
@@ -21,6 +21,7 @@ from pathlib import Path
 
 import uvicorn
 
+from tslc_handlers import exchange
 from tslc_handlers.asgi import ASGIApp, Receive, Scope, Send, call, send_json
 from tslc_handlers.engine import Engine
 from tslc_handlers.messages import encode
@@ -116,7 +117,8 @@ class Door:
         return await self._handler(scope, receive, send)
 
     async def _tell(self, send: Send, good: bool, reason: str) -> None:
-        body = {"ok": good, "reason": reason, **self._about}
+        about = {**self._about, "in_flight": exchange.in_flight}
+        body = {"ok": good, "reason": reason, **about}
         await send_json(send, 200 if good else 503, body)
 
 

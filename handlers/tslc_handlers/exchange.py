@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 from tslc_handlers import metrics
 from tslc_handlers.asgi import Message, Receive, Scope, Send
 
+in_flight = 0
+"""Requests being answered by this process, through either door."""
+
 
 @dataclass
 class Exchange:
@@ -46,9 +49,13 @@ class Exchange:
         return noting
 
     def begin(self) -> None:
+        global in_flight
+        in_flight += 1
         metrics.IN_FLIGHT.labels(self.door).inc()
 
     def end(self) -> None:
+        global in_flight
+        in_flight -= 1
         metrics.IN_FLIGHT.labels(self.door).dec()
         status = "499" if self.hung_up else str(self.status or 500)
         metrics.REQUESTS.labels(self.endpoint, self.door, status).inc()

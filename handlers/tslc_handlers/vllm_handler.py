@@ -215,7 +215,8 @@ class VLLMHandler(BaseHandler):
         """The engine behind the application: vLLM's. A test overrides it."""
         model = find_model(archive, self.config, os.environ)
         os.environ.update(worker_environment(self.config, model))
-        served = self.config.served_names() or (self.model,)
+        # Its own name always means it: that is what a router knows it by.
+        served = tuple(dict.fromkeys((*self.config.served_names(), self.model)))
         async with open_engine(self.config, model, archive, served) as engine:
             yield engine
 

@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 
 import tslc
-from tslc.domain.provenance import TOOLS, Provenance, builder_name, git_of, timestamp
+from tslc.domain.provenance import TOOLS, Provenance, builder_name, git_of, printable, timestamp
 
 _SECONDS = 20
 
@@ -31,6 +31,11 @@ def provenance(folder: Path, environment: Mapping[str, str], now: datetime) -> P
         python=platform.python_version(),
         **versions,
     )
+
+
+def who(environment: Mapping[str, str]) -> str:
+    """Whoever acts here and now: a person or a job, and the machine."""
+    return printable(f"{builder_name(environment, _user())} on {socket.gethostname()}")
 
 
 def _user() -> str:

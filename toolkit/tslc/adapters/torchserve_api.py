@@ -83,6 +83,17 @@ class TorchServeApi:
         """Raises Refused for the default version while there are others: TorchServe keeps it."""
         self._manage("DELETE", _version_path(model, version), seconds=seconds)
 
+    def scale(self, model: str, version: str, workers: int, *, wait_seconds: float = 0.0) -> None:
+        """Have so many workers; those too many are killed. Waits for it where asked to."""
+        query = {"min_worker": str(workers), "max_worker": str(workers)}
+        query["synchronous"] = str(wait_seconds > 0).lower()
+        seconds = wait_seconds or _TIMEOUT
+        self._manage("PUT", _version_path(model, version), query=query, seconds=seconds)
+
+    def inference_key(self) -> str | None:
+        """The key that requests through the bridge need; None where none is asked for."""
+        return self._key(KeyKind.INFERENCE) if self._key_file else None
+
     def _describe(self, path: str) -> list[dict[str, Any]]:
         reply = self._send(KeyKind.MANAGEMENT, "GET", path)
         if reply.status_code == httpx.codes.NOT_FOUND:
@@ -225,6 +236,9 @@ def _described(one: Mapping[str, Any]) -> Described:
         archive=str(one["modelUrl"]),
         workers=int(one["minWorkers"]),
         pids=tuple(int(worker["pid"]) for worker in one["workers"] if worker["pid"] > 0),
+        ready_pids=tuple(
+            int(worker["pid"]) for worker in one["workers"] if worker.get("status") == "READY"
+        ),
     )
 
 

@@ -30,6 +30,15 @@ class Reply:
 
 
 @dataclass(frozen=True)
+class DoorHealth:
+    """`in_flight`: requests the worker is answering, None when it does not say."""
+
+    alive: bool
+    in_flight: int | None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
 class Door:
     """One worker's door. Every call raises NotRunning or RemoteFailed."""
 
@@ -45,6 +54,29 @@ class Door:
         if reply.status == httpx.codes.OK:
             return DoorReport(self.name.pid, True)
         return DoorReport(self.name.pid, False, _reason(reply))
+
+    def alive(self, seconds: float = 5.0) -> DoorHealth:
+        """What the worker says of itself, without generating anything."""
+        try:
+            reply = self.request("/health", seconds=seconds)
+        except RemoteFailed as error:
+            return DoorHealth(False, None, error.message)
+        in_flight = None
+        with contextlib.suppress(ValueError):
+            told = json.loads(reply.body)
+            if isinstance(told, dict) and isinstance(told.get("in_flight"), int):
+                in_flight = int(told["in_flight"])
+        alive = reply.status == httpx.codes.OK
+        return DoorHealth(alive, in_flight, "" if alive else _reason(reply))
+
+    def served_names(self) -> tuple[str, ...]:
+        """What a request may call the model here. Raises RemoteFailed."""
+        reply = self.request("/v1/models", seconds=10.0)
+        try:
+            found = json.loads(reply.body)["data"]
+            return tuple(str(one["id"]) for one in found)
+        except (ValueError, LookupError, TypeError):
+            return ()
 
     def request(self, path: str, body: object = None, seconds: float = 120.0) -> Reply:
         """A whole answer; GET without a body, POST with one."""
@@ -79,7 +111,8 @@ class Door:
             yield from answer.iter_lines()
 
     def _client(self, seconds: float) -> httpx.Client:
-        transport = httpx.HTTPTransport(uds=str(self.socket))
+        # No TLS on a socket; loading the machine's certificates would take longer than the request.
+        transport = httpx.HTTPTransport(uds=str(self.socket), verify=False)
         return httpx.Client(transport=transport, base_url="http://door", timeout=seconds)
 
     def _errors(self) -> contextlib.AbstractContextManager[None]:

@@ -12,13 +12,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Described:
-    """One version as TorchServe's management API tells it. `pids`: its workers, dead ones too."""
+    """One version as TorchServe's management API tells it. `pids`: its workers, dead ones too;
+    `ready_pids`: those it calls ready, which is true only once: while they load."""
 
     model: str
     version: str
     archive: str
     workers: int
     pids: tuple[int, ...]
+    ready_pids: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -211,7 +211,8 @@ class Progress:
 def progress(goal: Goal, reported: Iterable[Reported]) -> Progress:
     """Nodes that are not live are not waited for."""
     live = [one.report for one in reported if one.live]
-    pending, failed = {}, {}
+    pending: dict[str, str] = {}
+    failed: dict[str, str] = {}
     for report in live:
         lack = next(_lacks(goal, report), None)
         if lack is None:

@@ -77,8 +77,8 @@ class ModelRoute:
 
     `ready`: versions that can answer, and may be asked for by header. `spare`: those of them where
     a request goes, in this order, when the one it was meant for fails before it answered. `names`:
-    other words that mean this model in a request body. `bridge`: an archive that is not ours, which is asked at
-    /predictions/<model> and speaks no OpenAI.
+    other words that mean this model in a request body. `bridge`: an archive that is not ours, which
+    is asked at /predictions/<model> and speaks no OpenAI.
     """
 
     model: str
