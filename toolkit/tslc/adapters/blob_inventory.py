@@ -3,24 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from collections.abc import Iterable, Iterator
 
 from tslc.adapters.blob_fetch import changed_blob, cut_blob, missing_blob
+from tslc.adapters.parallel import at_once
 from tslc.adapters.s3_store import S3Store, StoredObject
 from tslc.domain.store_layout import BLOBS, BlobKey, blob_key, read_key
 from tslc.domain.store_plan import Blob, StoredBlob
-
-_AT_ONCE = 16
-T = TypeVar("T")
-R = TypeVar("R")
-
-
-def at_once(work: Callable[[T], R], items: Iterable[T]) -> list[R]:
-    """The results in the items' order; the first failure is raised."""
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
-        return list(pool.map(work, items))
 
 
 def find_blobs(store: S3Store, digests: Iterable[str]) -> tuple[StoredBlob, ...]:

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import sha256
 
-from tslc.adapters.blob_inventory import at_once
+from tslc.adapters.parallel import at_once
 from tslc.adapters.s3_errors import AlreadyThere, Missing
 from tslc.adapters.s3_store import S3Store, Tagged
 from tslc.domain.release import report

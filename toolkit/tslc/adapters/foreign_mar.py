@@ -89,6 +89,14 @@ def unpacked_files(archive: Path, room: Room | None = None) -> Iterator[tuple[st
         raise BadInput(f"can't read {archive}: {error.strerror or error}") from None
 
 
+def archive_version(archive: Path) -> str:
+    """The version the archive gives itself, under which TorchServe serves it; raises as above."""
+    for path, copy in unpacked_files(archive):
+        if path == MANIFEST:
+            return str(json.loads(copy.read_bytes())["model"].get("modelVersion") or "1.0")
+    raise _no_archive(archive, MANIFEST, "missing")
+
+
 def _refuse(archive: Path, where: str, problem: str) -> Refused:
     return Refused(f"{archive} is not safe: {where}: {problem}", hint=_FIX)
 

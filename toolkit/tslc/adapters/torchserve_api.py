@@ -67,13 +67,17 @@ class TorchServeApi:
         found = self._describe(f"/models/{quote(model)}")
         return str(found[0]["modelVersion"]) if found else None
 
-    def register(self, archive: str, seconds: float) -> None:
+    def register(self, archive: str, seconds: float, *, model: str | None = None) -> None:
         """Register an archive of the model store by its file name; workers start meanwhile.
+
+        `model`: the name to serve it under, if not its own.
 
         Unpacking (and installing requirements, where the node does that) may take `seconds`.
         Raises Refused when the version is registered already.
         """
-        query = {"url": archive, "synchronous": "false"}
+        query = {"url": archive, "synchronous": "false", **({"model_name": model} if model else {})}
+        if model:
+            query["initial_workers"] = "1"
         self._manage("POST", "/models", query=query, seconds=seconds)
 
     def set_default(self, model: str, version: str) -> None:

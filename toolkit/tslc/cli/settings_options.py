@@ -14,6 +14,7 @@ from tslc.verbs.config import current_settings
 Command = Callable[..., None]
 FILE_VARIABLE = "TSLC_CONFIG"
 _FILE = "settings_file"
+_ALSO = {"default_environment": ("--env",)}
 _HELP = {
     "store.url": ("URL", "The store: s3://bucket/prefix, or local."),
     "store.endpoint_url": ("URL", "The S3 server, where it is not AWS."),
@@ -31,7 +32,8 @@ def settings_options(command: Command) -> Command:
     for key, flag in reversed(list(FLAGS.items())):
         metavar, text = _HELP[key]
         text = f"{text}  [{VARIABLES[key]}]"
-        command = click.option(flag, _parameter(key), metavar=metavar, help=text)(command)
+        names = (flag, *_ALSO.get(key, ()), _parameter(key))
+        command = click.option(*names, metavar=metavar, help=text)(command)
     kind = click.Path(dir_okay=False, path_type=Path)
     text = f"Settings from this file, not from the tslc.yaml found upwards.  [{FILE_VARIABLE}]"
     return click.option("--config", _FILE, type=kind, metavar="FILE", help=text)(command)

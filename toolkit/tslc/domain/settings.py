@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from tslc.domain import settings_values as read
+from tslc.domain.release.state import Strategy
 from tslc.domain.settings_file import ENVIRONMENTS, FileSettings, Written, read_file
 from tslc.domain.settings_model import (
     DEFAULT,
@@ -207,11 +208,13 @@ class _Resolver:
         nobody: tuple[Path, ...] = ()
         trusted = self._of_environment(section, "trusted_keys", keys, paths, nobody)
         unsigned = self._of_environment(section, "allow_unsigned", keys, read.read_flag, False)
+        header = self._of_environment(section, "allow_version_header", keys, read.read_flag, False)
+        kind = self._of_environment(section, "strategy", keys, read.read_strategy, Strategy.WARM)
         if not trusted and not unsigned and len(self.mistakes) == before:
             fix = "add trusted_keys, or allow_unsigned: true"
             problem = "it trusts no key and allows nothing unsigned: no version can be used"
             self._wrong(self._in_file(keys[""]), section, problem, fix)
-        return EnvironmentSettings(name, trusted, unsigned)
+        return EnvironmentSettings(name, trusted, unsigned, header, kind)
 
     def _of_environment(
         self,

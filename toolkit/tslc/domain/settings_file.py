@@ -22,7 +22,7 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {
     "cache": ("path", "max_size"),
 }
 ENVIRONMENTS = "environments"
-ENVIRONMENT_KEYS = ("trusted_keys", "allow_unsigned")
+ENVIRONMENT_KEYS = ("trusted_keys", "allow_unsigned", "allow_version_header", "strategy")
 _CREDENTIAL_KEY = re.compile(r"access.?key|secret|passw|token|credential|private.?key", re.I)
 _CREDENTIAL = re.compile(r"\b(AKIA|ASIA)[0-9A-Z]{16}\b")
 

@@ -8,6 +8,7 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Generic, TypeVar
 
+from tslc.domain.release.state import Strategy
 from tslc.domain.settings_values import EncryptionType, LocalStore, StoreUrl
 from tslc.domain.vocabulary import nearest
 from tslc.errors import BadInput
@@ -73,11 +74,14 @@ class CacheSettings:
 @dataclass(frozen=True)
 class EnvironmentSettings:
     """`trusted_keys`: files of public keys. One that stands in the file trusts only whom it names;
-    `dev`, where the file does not list it, trusts nobody and allows unsigned versions."""
+    `dev`, where the file does not list it, trusts nobody and allows unsigned versions, and a
+    version to be asked for by header. `strategy`: of models that are new in it."""
 
     name: str
     trusted_keys: tuple[Path, ...] = ()
     allow_unsigned: bool = True
+    allow_version_header: bool = True
+    strategy: Strategy = Strategy.WARM
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from tslc.domain.archive_name import model_name_problem
 from tslc.domain.gpus import parse_size
+from tslc.domain.release.state import Strategy
 from tslc.domain.vocabulary import nearest
 
 # AWS's rules for names of buckets; other servers take no more than these.
@@ -166,6 +167,16 @@ def read_flag(value: object) -> bool:
     if not isinstance(value, bool):
         raise WrongValue(f"{_shown(value)} is neither true nor false", "write true or false")
     return value
+
+
+def read_strategy(value: object) -> Strategy:
+    text = _text(value)
+    words = [one.value for one in Strategy]
+    if text in words:
+        return Strategy(text)
+    near = nearest(text, words)
+    fix = f"write {near}" if near else f"one of {', '.join(words)}"
+    raise WrongValue(f"{_shown(text)} is no strategy", fix)
 
 
 def read_environment(value: object) -> str:

@@ -9,9 +9,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from tslc.adapters.blob_inventory import at_once, read_blob
+from tslc.adapters.blob_inventory import read_blob
 from tslc.adapters.clock import Deadline, now
 from tslc.adapters.environment_objects import EnvironmentObjects, LostRace, TaggedState
+from tslc.adapters.parallel import at_once
 from tslc.adapters.s3_store import S3Store
 from tslc.domain.archive_contents import MODEL_CONFIG_NAME
 from tslc.domain.archive_name import model_name_problem
@@ -159,13 +160,14 @@ def _plans(
     known = {one.version: one for one in manifests}
     needs = {
         version: measured(model, version, reports)
-        or _estimate(store, known.get(version) or read_manifest(store, model, version))
+        or estimate(store, known.get(version) or read_manifest(store, model, version))
         for version in versions
     }
     return tuple(node_plan(model, before, after, one, needs) for one in reports)
 
 
-def _estimate(store: S3Store, manifest: StoreManifest) -> Need:
+def estimate(store: S3Store, manifest: StoreManifest) -> Need:
+    """The memory a version of the store takes, as far as its files tell."""
     weights = sum(entry.size for entry in manifest.below(WEIGHTS).values())
     path = f"{ARCHIVE}{MODEL_CONFIG_NAME}"
     entry = manifest.files.get(path)
@@ -185,13 +187,12 @@ def strategy_of(stated: str | None, before: ModelState | None, default: Strategy
 # --- waiting ---------------------------------------------------------------------------------
 
 
-def goal_of(changed: Changed, *, loaded: bool) -> Goal:
-    """`loaded`: every version named is to be ready, not only those with traffic."""
-    after = changed.after
-    if after is None:
-        return Goal(changed.generation, changed.model)
-    serving = tuple(version for version, share in after.shares.items() if share or loaded)
-    return Goal(changed.generation, changed.model, serving)
+def goal_of(changed: Changed, *, loaded: bool, gone: tuple[str, ...]) -> Goal:
+    """`loaded`: every version is to be ready, not only those with traffic; `gone`: versions that
+    are to be unloaded."""
+    shares = changed.after.shares if changed.after else {}
+    serving = tuple(version for version, share in shares.items() if share or loaded)
+    return Goal(changed.generation, changed.model, serving, gone)
 
 
 def wait(

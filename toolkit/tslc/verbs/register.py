@@ -14,7 +14,6 @@ from tslc.adapters.node_processes import family, is_alive
 from tslc.adapters.stop_signals import uninterrupted
 from tslc.adapters.worker_door import Door
 from tslc.adapters.worker_log import LogMark
-from tslc.domain.golden import GoldenPrompt, judge
 from tslc.domain.loading import Seen, Step, next_step
 from tslc.domain.registration import PromptResult, load_failed, load_late, prompts_failed
 from tslc.domain.served import ServedVersion
@@ -24,6 +23,7 @@ from tslc.domain.store_manifest import Kind, StoreManifest
 from tslc.domain.trust import Check
 from tslc.domain.worker_log import WorkerLine, lines_of, server_saw_death, worker_died
 from tslc.errors import NotRunning, Refused, RemoteFailed, TslcError
+from tslc.verbs.prove import prove
 from tslc.verbs.pull import pull
 from tslc.verbs.register_plan import (
     ArchiveAt,
@@ -40,7 +40,6 @@ from tslc.verbs.unregister import take_off
 
 _ROUND = 0.2
 _READY_SECONDS = 30.0
-_PROMPT_SECONDS = 300.0
 _UNANSWERED_SECONDS = 10.0
 
 
@@ -206,7 +205,8 @@ class _Registration:
         try:
             self._place()
             self._ask_for_it()
-            results = self._prompts(self._wait())
+            prompts, served = plan.prompts, plan.served_name
+            results = prove(self._wait(), prompts, served, self.report)
             if not all(result.passed for result in results):
                 raise Refused(prompts_failed(plan.model, plan.version, results))
         except BaseException as error:
@@ -293,24 +293,6 @@ class _Registration:
 
     def _failure(self, message: str) -> TslcError:
         return RemoteFailed(message, hint=f"less {self.node.paths.worker_log}")
-
-    def _prompts(self, doors: Sequence[Door]) -> tuple[PromptResult, ...]:
-        """Each prompt at each worker."""
-        results = []
-        for door in doors:
-            for number, prompt in enumerate(self.plan.prompts, 1):
-                self.report(f"golden prompt {number} of {len(self.plan.prompts)}: {prompt.name}")
-                results.append(self._ask(door, prompt))
-        return tuple(results)
-
-    def _ask(self, door: Door, prompt: GoldenPrompt) -> PromptResult:
-        seconds = (prompt.expect.within_seconds or 0.0) + _PROMPT_SECONDS
-        try:
-            reply = door.request(prompt.path, prompt.body(self.plan.served_name), seconds)
-        except RemoteFailed as error:
-            return PromptResult(prompt.name, (error.message,), seconds)
-        reasons = judge(prompt, reply.status, reply.body, reply.seconds)
-        return PromptResult(prompt.name, reasons, reply.seconds)
 
     def _undo(self, cause: BaseException) -> None:
         """What can't be undone is told with the cause, which stays what it is."""

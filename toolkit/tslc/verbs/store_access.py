@@ -10,8 +10,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import assert_never
 
-from tslc.adapters.blob_inventory import at_once, read_blob
+from tslc.adapters.blob_inventory import read_blob
 from tslc.adapters.content_cache import ContentCache
+from tslc.adapters.parallel import at_once
 from tslc.adapters.s3_store import Credentials, S3Store, StoreAddress
 from tslc.adapters.seaweedfs import endpoint
 from tslc.domain.archive_name import model_name_problem, version_problem
@@ -46,8 +47,10 @@ class ListedVersion:
     signed: bool
 
 
-def open_store(settings: Settings, node: NodePaths) -> S3Store:
+def open_store(settings: Settings, node: NodePaths, *, impatient: bool = False) -> S3Store:
     """The store that the settings name, or `node`'s own. Asks nothing of it yet.
+
+    `impatient`: for one who asks again by himself.
 
     Raises NotRunning when the node's store is meant and does not run.
     """
@@ -71,7 +74,7 @@ def open_store(settings: Settings, node: NodePaths) -> S3Store:
             )
         case other:
             assert_never(other)
-    return S3Store(address)
+    return S3Store(address, impatient=impatient)
 
 
 def open_cache(settings: Settings) -> ContentCache:

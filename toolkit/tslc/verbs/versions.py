@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tslc.adapters.blob_fetch import Damaged, hash_blob
-from tslc.adapters.blob_inventory import at_once, read_blob
+from tslc.adapters.blob_inventory import read_blob
+from tslc.adapters.parallel import at_once
 from tslc.adapters.s3_store import S3Store
 from tslc.domain.store_manifest import StoreManifest
 from tslc.domain.store_plan import Blob, blobs_of

@@ -55,11 +55,15 @@ def plan(
 
 
 def backoff(before: Failure | None, job: Job, reason: str, now: float) -> Failure:
-    """A failure after `before`: FIRST_BACKOFF seconds, twice as long each time, up to ten
-    minutes."""
+    """A failure after `before`."""
     tries = before.tries + 1 if before is not None else 1
-    pause = min(LONGEST_BACKOFF, FIRST_BACKOFF * 2 ** (tries - 1))
-    return Failure(job, reason, tries, now + pause)
+    return Failure(job, reason, tries, now + pause_after(tries))
+
+
+def pause_after(failures: int) -> float:
+    """Seconds after so many failures in a row: FIRST_BACKOFF, twice as long each time, up to ten
+    minutes; none after none."""
+    return min(LONGEST_BACKOFF, FIRST_BACKOFF * 2 ** (failures - 1)) if failures else 0.0
 
 
 # --- jobs on versions ------------------------------------------------------------------------
@@ -73,8 +77,15 @@ def _jobs(desired: EnvironmentState, actual: Actual, now: float) -> Iterator[Sta
         for model, state in desired.models.items()
         for version in state.versions
     }
+    loading = Job.LOAD in actual.jobs.values()
     for name, state in wanted.items():
-        if name not in actual.jobs and (job := _job_for(name, state, actual, now)):
+        job = _job_for(name, state, actual, now) if name not in actual.jobs else None
+        if job is Job.LOAD:
+            # One at a time: loading takes all of a machine.
+            if loading:
+                continue
+            loading = True
+        if job is not None:
             yield Start(job, name)
     for name, seen in actual.versions.items():
         if name not in wanted and name not in actual.jobs and _may_go(name, seen, actual, now):
@@ -95,9 +106,7 @@ def _job_for(name: UpstreamName, state: ModelState, actual: Actual, now: float) 
 
 
 def _may_load(name: UpstreamName, state: ModelState, actual: Actual) -> bool:
-    """One load at a time; with `recreate`, once the model's other versions are gone."""
-    if Job.LOAD in actual.jobs.values():
-        return False
+    """With `recreate`, once the model's other versions are gone."""
     if state.strategy is Strategy.WARM:
         return True
     others = [one for one in actual.versions if one.model == name.model and one != name]
@@ -152,9 +161,8 @@ def _publications(
         yield PublishUpstreams(replace(known, upstreams=table.upstreams))
         if not _only_new_doors(known, table):
             return
-    routes = replace(table, upstreams=known.upstreams)
-    if routes != known or not actual.router.routes_taken:
-        yield PublishRoutes(routes)
+    if table.routes != known.routes or not actual.router.routes_taken:
+        yield PublishRoutes(table)
 
 
 def _only_new_doors(known: RouterTable, table: RouterTable) -> bool:
@@ -218,9 +226,10 @@ def _making_room(model: str, state: ModelState, actual: Actual) -> bool:
     loaded = {name.version for name in actual.versions if name.model == model}
     missing = set(state.versions) - loaded
     ready = any(
-        seen.serving for name, seen in actual.versions.items()
-        if name.model == model and name.version in state.versions
-    )  # fmt: skip
+        seen.serving and state.shares.get(name.version)
+        for name, seen in actual.versions.items()
+        if name.model == model
+    )
     return bool(missing) and not ready
 
 

@@ -6,17 +6,20 @@ the store's own clock, is not counted on: a node without S3 keeps serving, but n
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from tslc.domain.archive_name import MAX_NAME, model_name_problem
 from tslc.domain.manifest import canonical_json
 from tslc.domain.release.actual import Actual, VersionSeen
 from tslc.domain.release.shares import shares_of
 from tslc.domain.release.state import EnvironmentState, ModelState
 from tslc.domain.router.table import UpstreamName
+from tslc.errors import BadInput
 
 SCHEMA = 1
 STALE_SECONDS = 30.0
@@ -83,6 +86,21 @@ class NodeReport:
     def render(self) -> bytes:
         return canonical_json(asdict(self))
 
+    @property
+    def gist(self) -> NodeReport:
+        """The report without the numbers that change all the time."""
+        models = {
+            name: replace(
+                one,
+                versions={
+                    version: replace(seen, in_flight=None, memory=None)
+                    for version, seen in one.versions.items()
+                },
+            )
+            for name, one in self.models.items()
+        }
+        return replace(self, models=models, memory_free=None)
+
     @classmethod
     def parse(cls, content: bytes) -> NodeReport | None:
         """None for what is no report; unknown fields of a newer tslc are passed over."""
@@ -107,11 +125,24 @@ class Reported:
         return self.age <= STALE_SECONDS and not self.report.stopped
 
 
+def node_id_of(stated: str | None, host: str, node: str) -> str:
+    """What a node is called in the store: its own part of a key there.
+
+    Raises BadInput for a name that can't be one.
+    """
+    if stated is not None:
+        if problem := model_name_problem(stated):
+            raise BadInput(f"--node-id: {problem}", hint="such as gpu-7")
+        return stated
+    made = re.sub(r"[^A-Za-z0-9_-]+", "-", f"{host}-{node}").strip("-_")
+    return made[-MAX_NAME:].strip("-_")
+
+
 # --- making one ------------------------------------------------------------------------------
 
 
 def model_reports(
-    desired: EnvironmentState, actual: Actual, memory: Mapping[UpstreamName, int], now: float
+    desired: EnvironmentState, actual: Actual, memory: Mapping[UpstreamName, int]
 ) -> dict[str, ModelReport]:
     names = {
         *(UpstreamName(m, v) for m, state in desired.models.items() for v in state.versions),
@@ -124,7 +155,7 @@ def model_reports(
         shares = shares_of(in_force)
         taken = actual.router.reachable and actual.router.routes_taken
         versions = {
-            name.version: _version(name, state, actual, shares.get(name.version, 0), memory, now)
+            name.version: _version(name, state, actual, shares.get(name.version, 0), memory)
             for name in sorted(names)
             if name.model == model
         }
@@ -139,15 +170,14 @@ def _version(
     actual: Actual,
     share: int,
     memory: Mapping[UpstreamName, int],
-    now: float,
 ) -> VersionReport:
     seen = actual.versions.get(name)
     failure = actual.failures.get(name)
     wanted = state is not None and name.version in state.versions
     phase, reason = _phase(name, seen, actual, wanted=wanted)
     if failure is not None and phase in (Phase.WAITING, Phase.RECOVERING):
-        again = f"; again in {max(0.0, failure.until - now):.0f} s"
-        phase, reason = Phase.FAILED, f"{failure.reason}{again}"
+        times = f" ({failure.tries} times)" if failure.tries > 1 else ""
+        phase, reason = Phase.FAILED, f"{failure.reason}{times}"
     return VersionReport(
         phase=phase,
         share=share,
@@ -188,8 +218,8 @@ class Reach(StrEnum):
 
 @dataclass(frozen=True)
 class Goal:
-    """What `--wait` waits for: on every live node, generation `generation` of `model`'s split in
-    force, and, where `loaded`, every version of it ready; `gone`: versions no longer there."""
+    """What `--wait` waits for on every live node: generation `generation` is acted on, the versions
+    `loaded` are ready and the model's split is in force, those of `gone` are there no longer."""
 
     generation: int
     model: str
@@ -242,7 +272,5 @@ def _lacks(goal: Goal, report: NodeReport) -> Iterator[tuple[bool, str]]:
     for version in goal.gone:
         if version in versions:
             yield False, f"{version} is {versions[version].phase}"
-    if model is not None and not model.as_desired and not (goal.gone and not goal.loaded):
+    if goal.loaded and (model is None or not model.as_desired):
         yield False, "the split is not in force yet"
-    if model is None and goal.loaded:
-        yield False, f"{goal.model} is not there"

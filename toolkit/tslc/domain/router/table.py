@@ -6,7 +6,7 @@ model's segments sum to WHOLE, or there are none and the model answers 503.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
@@ -116,3 +116,8 @@ class RouterTable:
     keys: tuple[ApiKey, ...] = ()
     pinning: bool = False
     bridge_key: str | None = None
+
+    @property
+    def routes(self) -> RouterTable:
+        """The table without its upstreams."""
+        return replace(self, upstreams=())

@@ -1,0 +1,42 @@
+"""`tslc promote`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from tslc.cli.change_options import Changing, change_options, strategy_option
+from tslc.domain.release.changes import promote
+
+
+@click.command("promote")
+@click.argument("model")
+@click.argument("version")
+@strategy_option
+@change_options
+def command(
+    model: str,
+    version: str,
+    strategy: str | None,
+    name: str,
+    reason: str,
+    waits: bool,
+    timeout: float,
+    dry_run: bool,
+    as_json: bool,
+    **flags: Any,
+) -> None:
+    """Give VERSION all of MODEL's traffic.
+
+    It gets it on each node when it is ready there and has passed its golden prompts; until then
+    those that have the traffic keep it. The version before stays loaded for a rollback (strategy
+    warm).
+    """
+    changing = Changing.of(name, reason, waits, timeout, dry_run, as_json, flags)
+    changing.carry_out(
+        model,
+        lambda before: promote(before, version, changing.strategy(strategy, before)),
+        f"promote {model} {version}",
+        loaded=False,
+    )

@@ -1,0 +1,38 @@
+"""`tslc retire`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from tslc.cli.change_options import Changing, change_options
+from tslc.domain.release.changes import retire
+
+
+@click.command("retire")
+@click.argument("model")
+@click.argument("version")
+@click.option(
+    "--force",
+    is_flag=True,
+    help="Also one with traffic: the others get its share, and with the last one MODEL goes.",
+)
+@change_options
+def command(
+    model: str,
+    version: str,
+    force: bool,
+    name: str,
+    reason: str,
+    waits: bool,
+    timeout: float,
+    dry_run: bool,
+    as_json: bool,
+    **flags: Any,
+) -> None:
+    """Unload VERSION from every node, once no request is left on it. It stays in the store."""
+    changing = Changing.of(name, reason, waits, timeout, dry_run, as_json, flags)
+    what = f"retire {model} {version}" + (" --force" if force else "")
+    decide = lambda before: retire(model, before, version, force=force)  # noqa: E731
+    changing.carry_out(model, decide, what, loaded=False, gone=(version,))

@@ -1,0 +1,35 @@
+"""`tslc rollback`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from tslc.cli.change_options import Changing, change_options
+from tslc.domain.release.changes import rollback
+
+
+@click.command("rollback")
+@click.argument("model")
+@click.option("--to", metavar="VERSION", help="Where to, if not the stable version before.")
+@change_options
+def command(
+    model: str,
+    to: str | None,
+    name: str,
+    reason: str,
+    waits: bool,
+    timeout: float,
+    dry_run: bool,
+    as_json: bool,
+    **flags: Any,
+) -> None:
+    """Give all traffic back: from a split to the stable version, from a promotion to the one
+    before it.
+
+    A version that is still loaded answers at once.
+    """
+    changing = Changing.of(name, reason, waits, timeout, dry_run, as_json, flags)
+    what = f"rollback {model}" + (f" --to {to}" if to else "")
+    changing.carry_out(model, lambda before: rollback(model, before, to), what, loaded=False)
