@@ -166,7 +166,8 @@ class TinyArchives:
 
 
 def start_node(cli: Cli, *options: object) -> Node:
-    told = cli.ok("up", "--free-ports", "--json", *options).json
+    """A node without router and agent: what the tests register stays what they registered."""
+    told = cli.ok("up", "--free-ports", "--no-router", "--json", *options).json
     return Node(
         cli=cli,
         root=Path(told["folder"]),

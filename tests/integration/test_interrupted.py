@@ -66,12 +66,10 @@ def marked(root: Path, name: str = "") -> list[psutil.Process]:
 def port_flags() -> list[str]:
     """Flags with free ports, for a node that shall have the same ones again."""
     with ExitStack() as stack:
-        probes = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(5)]
+        fields = Ports.model_fields
+        probes = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in fields]
         ports = Ports(
-            **{
-                name: probe.getsockname()[1]
-                for name, probe in zip(Ports.model_fields, probes, strict=True)
-            }
+            **{name: probe.getsockname()[1] for name, probe in zip(fields, probes, strict=True)}
         )
     return [str(word) for pair in ports.named().items() for word in pair]
 

@@ -125,16 +125,6 @@ def test_only_the_holder_of_its_credential_gets_in(cli: Cli) -> None:
         client_of(wrong).list_objects_v2(Bucket=store.bucket)
 
 
-def test_a_store_that_was_killed_comes_back_with_the_next_up(cli: Cli) -> None:
-    up(cli)
-    for process in seaweedfs.processes(paths_of(cli)):
-        process.kill()
-    assert eventually(lambda: not seaweedfs.processes(paths_of(cli)))
-    told = up(cli)
-    assert told["already_running"]
-    assert told["store"]["already_running"] is False
-
-
 def test_what_it_acknowledged_outlives_a_kill(cli: Cli) -> None:
     up(cli)
     store = seaweedfs.endpoint(paths_of(cli))

@@ -150,20 +150,6 @@ def _refused(node: Node, key: str) -> bool:
     ).is_error
 
 
-def test_a_killed_torchserve_is_noticed_and_the_next_up_cleans_up_after_it(
-    cli: Cli, archives: TinyArchives
-) -> None:
-    node = start_node(cli)
-    cli.ok("register", archives.build("orphaned", environment={"TINY_SUBPROCESS": "1"}))
-    children = node.processes()
-    assert len(children) > 3
-    os.kill(node.pid, signal.SIGKILL)
-    assert cli("status").code == 5
-    again = start_node(cli)
-    assert {one.pid for one in again.processes()}.isdisjoint({one.pid for one in children})
-    assert again.versions("orphaned") == {}
-
-
 def test_two_nodes_live_side_by_side(cli: Cli, archives: TinyArchives) -> None:
     one, two = (start_node(cli, "--name", name) for name in ("one", "two"))
     archive = archives.build("both")

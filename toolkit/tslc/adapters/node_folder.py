@@ -41,6 +41,12 @@ def write_state(paths: NodePaths, state: NodeState) -> None:
     write_atomically(paths.state, state.render())
 
 
+def write_stopped(paths: NodePaths) -> None:
+    """Remember that the node is not up; a node that has never been is left alone."""
+    if (state := read_state(paths)) and state.pid is not None:
+        write_state(paths, state.model_copy(update={"pid": None, "created": None}))
+
+
 def write_atomically(path: Path, text: str) -> None:
     """A reader sees the old file or the new one."""
     beside = path.with_name(f".{path.name}.{os.getpid()}")

@@ -13,19 +13,22 @@ from psutil import Process
 
 from tslc.adapters.clock import wait_until
 from tslc.domain.node import NODE_MARK, NodePaths
+from tslc.domain.torchserve_command import SERVER_CLASS
 
 __all__ = [
     "Process",
     "end",
     "family",
+    "has_mark",
     "is_alive",
+    "kill",
+    "marked_processes",
     "name_of",
     "node_processes",
     "server_process",
+    "started_at",
     "wait_gone",
 ]
-
-_SERVER = "org.pytorch.serve.ModelServer"
 
 
 def server_process(pid: int | None, created: float | None) -> Process | None:
@@ -37,7 +40,7 @@ def server_process(pid: int | None, created: float | None) -> Process | None:
         # The kernel counts from boot, and what it says of the time of boot may drift a little.
         same = created is None or abs(process.create_time() - created) < 2
         alive = process.status() != psutil.STATUS_ZOMBIE
-        return process if same and alive and _SERVER in process.cmdline() else None
+        return process if same and alive and SERVER_CLASS in process.cmdline() else None
     return None
 
 
@@ -46,6 +49,18 @@ def is_alive(pid: int) -> bool:
     with contextlib.suppress(psutil.Error):
         return bool(Process(pid).status() != psutil.STATUS_ZOMBIE)
     return False
+
+
+def started_at(pid: int) -> float | None:
+    """When a process that runs was started, in seconds since the epoch; None for one that doesn't.
+
+    The kernel counts from boot, and what it says of the time of boot may drift by a little.
+    """
+    with contextlib.suppress(psutil.Error):
+        process = Process(pid)
+        if process.status() != psutil.STATUS_ZOMBIE:
+            return float(process.create_time())
+    return None
 
 
 def node_processes(paths: NodePaths) -> tuple[Process, ...]:
@@ -59,6 +74,24 @@ def node_processes(paths: NodePaths) -> tuple[Process, ...]:
         for process in psutil.process_iter()
         if process.pid not in spared and _is_marked(process, paths)
     )
+
+
+def marked_processes(variable: str, value: Path) -> tuple[Process, ...]:
+    """Every process with that variable in its environment, but this one and those above it."""
+    spared = _own_line()
+    return tuple(
+        process
+        for process in psutil.process_iter()
+        if process.pid not in spared and has_mark(process, variable, value)
+    )
+
+
+def has_mark(process: Process, variable: str, value: Path) -> bool:
+    """Whether a process that runs has that variable in its environment."""
+    with contextlib.suppress(psutil.Error, OSError):
+        if process.status() != psutil.STATUS_ZOMBIE:
+            return process.environ().get(variable) == str(value)
+    return False
 
 
 def _own_line() -> frozenset[int]:
@@ -114,7 +147,12 @@ def end(processes: Iterable[Process], grace: float) -> tuple[Process, ...]:
     for process in watched:
         with contextlib.suppress(psutil.Error):
             process.terminate()
-    left = wait_gone(watched, grace)
+    return kill(wait_gone(watched, grace))
+
+
+def kill(processes: Iterable[Process]) -> tuple[Process, ...]:
+    """Kill at once. Those that are left even so: only the kernel can hold one."""
+    left = tuple(processes)
     for process in left:
         with contextlib.suppress(psutil.Error):
             process.kill()

@@ -1,4 +1,4 @@
-"""The local store's server: starting SeaweedFS, finding it, stopping it.
+"""The local store's server: what SeaweedFS is started with, finding it, stopping it.
 
 Each of its processes bears the store's folder in its environment: so those of a start that was
 killed half-way are found as well, and a process id that was given to another one is not mistaken.
@@ -10,40 +10,55 @@ import contextlib
 import os
 import secrets
 import shutil
-import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import psutil
 
+from tslc.adapters import program_runs, supervisor
 from tslc.adapters.clock import Deadline
 from tslc.adapters.loopback_ports import is_free, pick_steady
 from tslc.adapters.node_folder import last_lines
-from tslc.adapters.node_processes import end
+from tslc.adapters.node_processes import end, has_mark, marked_processes
 from tslc.adapters.private_files import write_private
 from tslc.domain import local_store
 from tslc.domain.local_store import MARK, StoreEndpoint, StorePaths, StorePorts, StoreState
 from tslc.domain.node import NodePaths
+from tslc.domain.supervised import STORE, ProgramRun, SupervisorPaths
 from tslc.errors import BadInput, NotRunning, RemoteFailed
 
 START_SECONDS = 60.0
 
 
 def endpoint(node: NodePaths) -> StoreEndpoint:
-    """Where the running store of a node is; raises NotRunning when it doesn't run."""
+    """Where the running store of a node is; raises NotRunning when it doesn't run.
+
+    One that died and is started again is where it was.
+    """
     state = read_state(node)
-    if state is None or not _is_server(state.pid, state.created, StorePaths(node.store)):
+    if state is None or state.pid is None or not _is_kept(node):
         named = "" if node.name == "default" else f" --name {node.name}"
         raise NotRunning(f"the store of node '{node.name}' is not running", hint=f"tslc up{named}")
     return StoreEndpoint.of(state)
 
 
 def is_running(node: NodePaths) -> bool:
-    """Whether the server store.json tells of runs."""
+    """Whether the server runs, and has answered `tslc up`."""
     state = read_state(node)
-    paths = StorePaths(node.store)
-    return state is not None and _is_server(state.pid, state.created, paths)
+    return state is not None and state.pid is not None and server(node) is not None
+
+
+def server(node: NodePaths) -> ProgramRun | None:
+    """The process of the server, if it runs."""
+    run = program_runs.running(node, STORE)
+    return run if run and _is_server(run.pid, StorePaths(node.store)) else None
+
+
+def _is_kept(node: NodePaths) -> bool:
+    if server(node) is not None:
+        return True
+    return supervisor.is_running(node) and SupervisorPaths.of(node).program(STORE).exists()
 
 
 def read_state(node: NodePaths) -> StoreState | None:
@@ -65,41 +80,32 @@ def find_weed(env: Mapping[str, str]) -> Path:
     return Path(found)
 
 
-def launch(node: NodePaths, env: Mapping[str, str]) -> StoreState:
-    """Start the server; `wait_ready` says when it answers. Raises RemoteFailed, BadInput.
+def prepare(node: NodePaths) -> StoreState:
+    """The files the server is to be started with. Raises BadInput, RemoteFailed.
 
-    Until then store.json has no pid of it, and it is not running for others: what a start that was
-    killed left behind is ended first. Ports stay those of the last time where
-    they are free; the credential is made once.
+    store.json has no pid in it then, and the store is not running for others: what a start that was
+    killed left behind is ended first. Ports stay those of the last time where they are free; the
+    credential is made once.
     """
-    weed = find_weed(env)
     paths = StorePaths(node.store)
     stop(node, 0.0)
-    for folder in (paths.root, paths.data, paths.logs):
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    state = _fresh_state(read_state(node))
-    _write_files(paths, state)
-    write_private(paths.console, b"")
-    with paths.console.open("ab") as console, _start_errors(paths):
-        process = subprocess.Popen(
-            local_store.server_command(weed, state, paths),
-            cwd=paths.root,
-            env=local_store.server_environment(env, paths),
-            stdin=subprocess.DEVNULL,
-            stdout=console,
-            stderr=subprocess.STDOUT,
-            # Out of the terminal's process group: Ctrl-C is for tslc alone.
-            start_new_session=True,
-            umask=0o077,
-        )
-        created = psutil.Process(process.pid).create_time()
-    return state.model_copy(update={"pid": process.pid, "created": created})
+    try:
+        for folder in (paths.root, paths.data, paths.logs):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        state = _fresh_state(read_state(node))
+        _write_files(paths, state)
+        write_private(paths.console, b"")
+    except OSError as error:
+        raise _start_failed(paths, f"SeaweedFS can't be started: {error}") from error
+    return state
 
 
-def wait_ready(node: NodePaths, state: StoreState) -> StoreEndpoint:
+def wait_ready(
+    node: NodePaths, state: StoreState, has_failed: Callable[[], bool] = lambda: False
+) -> StoreEndpoint:
     """Wait until the store gives and takes objects, and remember it; makes its bucket.
 
-    Raises RemoteFailed.
+    Raises RemoteFailed, at once when `has_failed`.
     """
     # boto3 takes a while to load, and most commands don't come here.
     from tslc.adapters.s3_probe import probe_of
@@ -108,10 +114,11 @@ def wait_ready(node: NodePaths, state: StoreState) -> StoreEndpoint:
     found = StoreEndpoint.of(state)
     is_ready = probe_of(found)
     for left in Deadline(START_SECONDS).rounds(0.1):
-        if is_ready():
-            write_private(paths.state, state.render())
+        if is_ready() and (run := server(node)):
+            seen = state.model_copy(update={"pid": run.pid, "created": run.created})
+            write_private(paths.state, seen.render())
             return found
-        if not _is_server(state.pid, state.created, paths):
+        if has_failed():
             raise _start_failed(paths, "the store's SeaweedFS ended at once")
         if left <= 0:
             raise _start_failed(paths, f"the store did not answer within {START_SECONDS:g} s")
@@ -148,29 +155,12 @@ def processes(node: NodePaths) -> tuple[psutil.Process, ...]:
 
     This process and those above it are never among them: whoever asks must survive the answer.
     """
-    paths = StorePaths(node.store)
-    spared = {os.getpid(), *(process.pid for process in psutil.Process().parents())}
-    return tuple(
-        process
-        for process in psutil.process_iter()
-        if process.pid not in spared and _is_marked(process, paths)
-    )
+    return marked_processes(MARK, StorePaths(node.store).root)
 
 
-def _is_marked(process: psutil.Process, paths: StorePaths) -> bool:
-    with contextlib.suppress(psutil.Error, OSError):
-        if process.status() != psutil.STATUS_ZOMBIE:
-            return process.environ().get(MARK) == str(paths.root)
-    return False
-
-
-def _is_server(pid: int | None, created: float | None, paths: StorePaths) -> bool:
-    if pid is None or created is None:
-        return False
+def _is_server(pid: int, paths: StorePaths) -> bool:
     with contextlib.suppress(psutil.Error):
-        process = psutil.Process(pid)
-        # The kernel counts from boot, and what it says of the time of boot may drift a little.
-        return abs(process.create_time() - created) < 2 and _is_marked(process, paths)
+        return has_mark(psutil.Process(pid), MARK, paths.root)
     return False
 
 
@@ -194,14 +184,6 @@ def _write_files(paths: StorePaths, state: StoreState) -> None:
     write_private(paths.security, local_store.render_security(paths, (one, two, three, four)))
     write_certificate(paths.certificate, paths.certificate_key)
     write_private(paths.state, state.render())
-
-
-@contextlib.contextmanager
-def _start_errors(paths: StorePaths) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, psutil.Error) as error:
-        raise _start_failed(paths, f"SeaweedFS did not start: {error}") from error
 
 
 def _start_failed(paths: StorePaths, message: str) -> RemoteFailed:

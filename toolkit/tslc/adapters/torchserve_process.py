@@ -1,8 +1,7 @@
-"""Starting and stopping TorchServe.
+"""What TorchServe is started with, finding it, ending what is left of it.
 
-It is started through the `torchserve --start` entry of the Python tslc runs in, with its temporary
-folder inside the node's: the pid file, the unpacked archives and the workers' sockets are then the
-node's own, and nodes don't get in each other's way.
+Its temporary folder lies inside the node's: the pid file, the unpacked archives and the workers'
+sockets are then the node's own, and nodes don't get in each other's way.
 """
 
 from __future__ import annotations
@@ -11,25 +10,22 @@ import contextlib
 import importlib.util
 import os
 import shutil
-import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
-
+from tslc.adapters import node_folder, program_runs
 from tslc.adapters.clock import wait_until
 from tslc.adapters.node_folder import last_lines
 from tslc.adapters.node_processes import end, name_of, node_processes, server_process
 from tslc.domain.frontend_mend import CLASS, mended
-from tslc.domain.node import NodePaths
-from tslc.domain.node_files import server_environment
+from tslc.domain.node import NodePaths, NodeSettings
+from tslc.domain.supervised import TORCHSERVE, ProgramRun, SupervisorPaths
+from tslc.domain.torchserve_command import java_command
 from tslc.errors import BadInput, RemoteFailed, TslcError
 
-_LAUNCH_SECONDS = 60.0
-_STARTING_ERRORS = (psutil.Error, subprocess.SubprocessError, zipfile.BadZipFile)
 _PID_FILE = ".model_server.pid"
 
 
@@ -42,12 +38,6 @@ class Java:
 
     def __str__(self) -> str:
         return f"{self.home or 'java'} ({self.found_by})"
-
-
-@dataclass(frozen=True)
-class Server:
-    pid: int
-    created: float
 
 
 def find_java(env: Mapping[str, str]) -> Java:
@@ -74,32 +64,38 @@ def check_torchserve() -> None:
         raise BadInput("TorchServe is not installed here", hint="pip install 'tslc[cpu]'")
 
 
-def launch(paths: NodePaths, env: Mapping[str, str], java: Java) -> Server:
-    """Start TorchServe; it runs when this returns, though it does not listen yet.
+def command(paths: NodePaths, settings: NodeSettings, java: Java) -> tuple[str, ...]:
+    """The command line of TorchServe's Java; its current folder has to be the node's."""
+    binary = str(java.home / "bin" / "java") if java.home else "java"
+    return java_command(binary, _package().parent, sys.executable, paths, settings)
 
-    Raises RemoteFailed when it doesn't even start. The caller ends what was started then.
+
+def prepare(paths: NodePaths) -> None:
+    """Clear the ground for a TorchServe that this process is about to become.
+
+    What the one before left is ended, its run/, tmp/ and keys go, the mended class is put in place.
+    Raises RemoteFailed.
     """
-    command = [sys.executable, "-m", "ts.model_server", "--start", "--ncs"]
-    command += ["--ts-config", str(paths.config), "--log-config", str(paths.log_config)]
-    command += ["--model-store", str(paths.model_store)]
-    environment = server_environment(env, paths, java.home)
-    with _process_errors(paths), paths.console.open("wb") as console:
-        _mend_frontend(paths)
-        subprocess.run(
-            command,
-            cwd=paths.root,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=console,
-            stderr=subprocess.STDOUT,
-            # Out of the terminal's process group: Ctrl-C is for tslc alone.
-            start_new_session=True,
-            check=True,
-            timeout=_LAUNCH_SECONDS,
-        )
+    end_leftovers(paths, 0.0)
+    for folder in (paths.run, paths.tmp):
+        node_folder.empty(folder)
+    node_folder.remove(paths.key_file)
     with _process_errors(paths):
-        pid = int((paths.tmp / _PID_FILE).read_text())
-        return Server(pid, psutil.Process(pid).create_time())
+        _mend_frontend(paths)
+        # `torchserve --stop` looks for it there.
+        (paths.tmp / _PID_FILE).write_text(str(os.getpid()))
+
+
+def running(paths: NodePaths) -> ProgramRun | None:
+    """The TorchServe of the node, if it runs; one that was started again is another process."""
+    run = program_runs.running(paths, TORCHSERVE)
+    return run if run and is_running(run.pid, run.created) else None
+
+
+def _package() -> Path:
+    spec = importlib.util.find_spec("ts")
+    assert spec is not None and spec.origin is not None
+    return Path(spec.origin).resolve().parent
 
 
 def _mend_frontend(paths: NodePaths) -> None:
@@ -107,9 +103,7 @@ def _mend_frontend(paths: NodePaths) -> None:
 
     Another release of TorchServe runs with what it has.
     """
-    spec = importlib.util.find_spec("ts")
-    assert spec is not None and spec.origin is not None
-    jar = Path(spec.origin).parent / "frontend" / "model-server.jar"
+    jar = _package() / "frontend" / "model-server.jar"
     with zipfile.ZipFile(jar) as classes:
         content = mended(classes.read(CLASS.as_posix()))
     place = paths.root / CLASS
@@ -124,13 +118,15 @@ def _mend_frontend(paths: NodePaths) -> None:
 def _process_errors(paths: NodePaths) -> Iterator[None]:
     try:
         yield
-    except (OSError, LookupError, ValueError, *_STARTING_ERRORS) as error:
+    except (OSError, LookupError, ValueError, zipfile.BadZipFile) as error:
         raise start_failed(paths, f"TorchServe did not start: {error}") from error
 
 
 def start_failed(paths: NodePaths, message: str) -> TslcError:
     """The error with TorchServe's own last words."""
-    words = last_lines(paths.console, 6) or last_lines(paths.server_log, 6)
+    before = SupervisorPaths.of(paths).output(TORCHSERVE)
+    logs = (paths.console, paths.server_log, before)
+    words = next((words for log in logs if (words := last_lines(log, 6))), ())
     return RemoteFailed("\n    ".join([message, *words]), hint=f"less {paths.console}")
 
 

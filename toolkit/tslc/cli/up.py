@@ -45,6 +45,7 @@ def port_options(command: Command) -> Command:
     help="Let an archive's requirements.txt be installed beside it, from the package index.",
 )
 @click.option("--no-store", is_flag=True, help="Leave the local store out.")
+@click.option("--no-router", is_flag=True, help="Leave the router and the agent out.")
 @dry_run_option
 @json_option
 def command(
@@ -54,19 +55,29 @@ def command(
     token_minutes: float | None,
     install_requirements: bool,
     no_store: bool,
+    no_router: bool,
     dry_run: bool,
     as_json: bool,
     **ports: int | None,
 ) -> None:
-    """Start a local TorchServe as it should be run.
+    """Start a local TorchServe as it should be run, and keep it running.
 
     On 127.0.0.1 only, with keys, with archives from its own model store only, with quiet logs.
-    Where the settings name no other store, a local S3 server is started beside it. What runs
-    already is left as it is.
+    Where the settings name no other store, a local S3 server is started beside it. A program of the
+    node that dies is started again, until `tslc down`. What runs already is left as it is.
     """
     local = not no_store and isinstance(load_settings().settings.store.url, LocalStore)
     named = {key.removesuffix("_port"): port for key, port in ports.items() if port is not None}
-    wish = Wish(name, named, free_ports, heap, token_minutes, install_requirements, store=local)
+    wish = Wish(
+        name,
+        named,
+        free_ports,
+        heap,
+        token_minutes,
+        install_requirements,
+        store=local,
+        router=not no_router,
+    )
     with stop_signals(), progress() as line:
         result = up(home(), wish, os.environ, dry_run=dry_run, report=line)
     emit(_as_json(result), lambda: _text(result), as_json=as_json)

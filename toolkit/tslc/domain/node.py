@@ -27,6 +27,8 @@ NODE_MARK = "TSLC_NODE_MARK"
 MAX_SOCKET_PATH = 107
 # vLLM and ZeroMQ put sockets named by a UUID into the temporary folder.
 _TEMPORARY_SOCKET = 36
+# supervisord makes its socket under a name with its pid, then links it to control.sock.
+_CONTROL_SOCKET = len("control.sock.4194304")
 _LARGEST_PID = 4_194_304
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}")
 _HEAP = re.compile(r"[1-9][0-9]*[kmgKMG]")
@@ -37,17 +39,27 @@ class _Value(BaseModel):
 
 
 class Ports(_Value):
-    """The TCP ports of a node, all on 127.0.0.1. The defaults are TorchServe's own."""
+    """The TCP ports of a node, all on 127.0.0.1. TorchServe's defaults are its own.
+
+    `router` is where clients ask; `node_metrics` tells of all programs of the node together.
+    """
 
     inference: int = 8080
     management: int = 8081
     metrics: int = 8082
     grpc_inference: int = 7070
     grpc_management: int = 7071
+    router: int = 8000
+    node_metrics: int = 9464
 
     def named(self) -> dict[str, int]:
         """Port by the flag of `tslc up` that sets it."""
         return {port_flag(name): getattr(self, name) for name in type(self).model_fields}
+
+    def used(self, *, router: bool) -> dict[str, int]:
+        """The ports of `named` that are listened on, with a router or without."""
+        unused = () if router else (port_flag("router"), port_flag("node_metrics"))
+        return {flag: port for flag, port in self.named().items() if flag not in unused}
 
 
 class NodeSettings(_Value):
@@ -66,10 +78,17 @@ class NodeSettings(_Value):
     install_requirements: bool = False
     token_auth: bool = True
 
+    @property
+    def vm_arguments(self) -> tuple[str, ...]:
+        """What TorchServe's Java is started with."""
+        return (f"-Xmx{self.heap}", "-XX:+ExitOnOutOfMemoryError")
+
 
 class NodeState(_Value):
-    """What node.json holds. `pid` is None after `tslc down`; `created` is the process's start time
-    in seconds since the epoch, as the kernel tells it, so that a reused pid is not mistaken."""
+    """What node.json holds. `pid` is None after `tslc down`, and until `tslc up` is done; it is the
+    TorchServe that `tslc up` saw answer, which may have been started again since. `created` is the
+    process's start time in seconds since the epoch, as the kernel tells it, so that a reused pid is
+    not mistaken."""
 
     version: Literal[1] = 1
     settings: NodeSettings
@@ -159,8 +178,32 @@ class NodePaths:
         return self.root / "store"
 
     @property
+    def router(self) -> Path:
+        """Envoy's files."""
+        return self.root / "router"
+
+    @property
+    def router_log(self) -> Path:
+        return self.logs / "router.log"
+
+    @property
+    def agent(self) -> Path:
+        """What the agent keeps."""
+        return self.root / "agent"
+
+    @property
+    def agent_log(self) -> Path:
+        return self.logs / "agent.log"
+
+    @property
+    def supervisor(self) -> Path:
+        """supervisord's files, and which process each program is."""
+        return self.root / "supervisor"
+
+    @property
     def folders(self) -> tuple[Path, ...]:
-        return (self.logs, self.model_store, self.weights, self.run, self.tmp)
+        serving = (self.logs, self.model_store, self.weights, self.run, self.tmp)
+        return (*serving, self.router, self.agent, self.supervisor)
 
 
 def home_folder(env: Mapping[str, str]) -> Path:
@@ -196,7 +239,7 @@ def _setting_mistakes(settings: NodeSettings) -> Iterable[Mistake]:
     holder: dict[int, str] = {}
     for flag, port in settings.ports.named().items():
         if not 1 <= port <= 65_534:
-            yield Mistake(flag, f"{port} is not a port TorchServe can use", "1 to 65534")
+            yield Mistake(flag, f"{port} is not a port a node can use", "1 to 65534")
         elif port in holder:
             yield Mistake(flag, f"{port} is {holder[port]}'s already", "give each its own port")
         holder.setdefault(port, flag)
@@ -209,7 +252,11 @@ def _setting_mistakes(settings: NodeSettings) -> Iterable[Mistake]:
 def check_socket_room(paths: NodePaths, door: DoorName | None = None) -> None:
     """Raises BadInput when a Unix socket of the node (or the door) would have too long a path."""
     name = str(door or DoorName("m", "1.0.0", _LARGEST_PID))
-    wanted = ((paths.run, len(name)), (paths.tmp, _TEMPORARY_SOCKET))
+    wanted = (
+        (paths.run, len(name)),
+        (paths.tmp, _TEMPORARY_SOCKET),
+        (paths.supervisor, _CONTROL_SOCKET),
+    )
     for folder, room in wanted:
         length = len(os.fsencode(folder)) + 1 + room
         if length > MAX_SOCKET_PATH:

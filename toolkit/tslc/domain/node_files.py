@@ -62,7 +62,7 @@ def render_config(settings: NodeSettings, paths: NodePaths) -> str:
         "disable_system_metrics": True,
         "metrics_mode": "prometheus",
         "metrics_config": paths.metrics_config,
-        "vmargs": f"-Xmx{settings.heap} -XX:+ExitOnOutOfMemoryError",
+        "vmargs": " ".join(settings.vm_arguments),
     }
     return "".join(f"{key}={_property(value)}\n" for key, value in lines.items())
 

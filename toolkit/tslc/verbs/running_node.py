@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from tslc.adapters import worker_door
+from tslc.adapters import supervisor, torchserve_process, worker_door
 from tslc.adapters.node_folder import read_state
 from tslc.adapters.torchserve_api import TorchServeApi
-from tslc.adapters.torchserve_process import is_running
 from tslc.domain.node import NodePaths, NodeSettings, node_paths
 from tslc.domain.served import Described, DoorReport, ServedVersion, natural_order
 from tslc.errors import BadInput, NotRunning
@@ -24,15 +23,26 @@ class RunningNode:
 
 
 def open_node(home: Path, name: str) -> RunningNode:
-    """Raises NotRunning when the node has never run, was stopped, or its TorchServe died."""
+    """Raises NotRunning when the node has never run, was stopped, or its TorchServe died.
+
+    `pid` and `started` are those of the TorchServe that runs now.
+    """
     paths = node_paths(home, name)
     state = read_state(paths)
-    if state is None or state.pid is None or not is_running(state.pid, state.created):
-        named = "" if name == "default" else f" --name {name}"
+    named = "" if name == "default" else f" --name {name}"
+    run = torchserve_process.running(paths)
+    if state is None or state.pid is None:
+        raise NotRunning(f"node '{name}' is not running", hint=f"tslc up{named}")
+    if run is None and supervisor.is_running(paths):
+        raise NotRunning(
+            f"TorchServe of node '{name}' ended and is being started again",
+            hint=f"tslc up{named}   # waits for it; its log: {paths.console}",
+        )
+    if run is None:
         raise NotRunning(f"node '{name}' is not running", hint=f"tslc up{named}")
     key_file = paths.key_file if state.settings.token_auth else None
     api = TorchServeApi(state.settings.ports, key_file, name)
-    return RunningNode(paths, state.settings, state.pid, state.started or "", api)
+    return RunningNode(paths, state.settings, run.pid, run.since, api)
 
 
 def served_versions(node: RunningNode, model: str | None = None) -> tuple[ServedVersion, ...]:
