@@ -32,7 +32,7 @@ def settings_options(command: Command) -> Command:
     for key, flag in reversed(list(FLAGS.items())):
         metavar, text = _HELP[key]
         text = f"{text}  [{VARIABLES[key]}]"
-        names = (flag, *_ALSO.get(key, ()), _parameter(key))
+        names = (flag, *_ALSO.get(key, ()), parameter(key))
         command = click.option(*names, metavar=metavar, help=text)(command)
     kind = click.Path(dir_okay=False, path_type=Path)
     text = f"Settings from this file, not from the tslc.yaml found upwards.  [{FILE_VARIABLE}]"
@@ -47,9 +47,10 @@ def load_settings(**flags: str | Path | None) -> ResolvedSettings:
 
 
 def _flag(flags: dict[str, str | Path | None], key: str) -> str | None:
-    value = flags.get(_parameter(key))
+    value = flags.get(parameter(key))
     return None if value is None else str(value)
 
 
-def _parameter(key: str) -> str:
+def parameter(key: str) -> str:
+    """What the flag of a setting is called among a command's parameters."""
     return f"setting_{key.replace('.', '_')}"

@@ -2,30 +2,72 @@
 
 from __future__ import annotations
 
+import sys
+import time
+from collections.abc import Callable
 from typing import Any
 
 import click
 
-from tslc.cli.node_options import home, name_option
+from tslc.cli.environment_status import status_json, status_text
+from tslc.cli.node_options import home
 from tslc.cli.output import emit, json_option, table
+from tslc.cli.settings_options import parameter
+from tslc.cli.store_options import node_of, settings_of, store_options
 from tslc.domain.served import ServedVersion
 from tslc.domain.supervised import ProgramStatus
+from tslc.verbs.environment_status import environment_status
 from tslc.verbs.status import Status, status
+from tslc.verbs.store_access import open_store
 
 _HEADER = ("MODEL", "VERSION", "DEFAULT", "WORKERS", "READY", "PID", "ARCHIVE")
 _PROGRAM_HEADER = ("PROGRAM", "SINCE", "PID", "RESTARTS")
 
 
 @click.command("status")
-@name_option
+@click.option(
+    "--watch",
+    type=click.FloatRange(0.2),
+    is_flag=False,
+    flag_value=2.0,
+    metavar="[SECONDS]",
+    help="Show it again and again, until Ctrl-C.",
+)
+@store_options
 @json_option
-def command(name: str, as_json: bool) -> None:
+def command(name: str, watch: float | None, as_json: bool, **flags: Any) -> None:
     """Show the node, its programs, its versions, their workers and readiness.
 
-    READY is what the workers themselves answer: each generates a token for it.
+    READY is what the workers themselves answer: each generates a token for it. With --env, what
+    that environment should serve against what each of its nodes reports.
     """
+    while True:
+        shown = _environment(name, flags) if _names_environment(flags) else _node(name)
+        if watch is not None and not as_json and sys.stdout.isatty():
+            click.clear()
+        emit(*shown, as_json=as_json)
+        if watch is None:
+            return
+        time.sleep(watch)
+
+
+Shown = tuple[dict[str, Any], Callable[[], str]]
+
+
+def _names_environment(flags: dict[str, Any]) -> bool:
+    return flags.get(parameter("default_environment")) is not None
+
+
+def _environment(name: str, flags: dict[str, Any]) -> Shown:
+    settings = settings_of(flags)
+    store = open_store(settings, node_of(name))
+    found = environment_status(store, settings.environment().name)
+    return status_json(found), lambda: status_text(found)
+
+
+def _node(name: str) -> Shown:
     result = status(home(), name)
-    emit(_as_json(result), lambda: _text(result), as_json=as_json)
+    return _as_json(result), lambda: _text(result)
 
 
 def _as_json(result: Status) -> dict[str, Any]:
