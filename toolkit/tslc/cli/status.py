@@ -9,16 +9,13 @@ from typing import Any
 
 import click
 
-from tslc.cli.environment_status import status_json, status_text
 from tslc.cli.node_options import home
 from tslc.cli.output import emit, json_option, table
 from tslc.cli.settings_options import parameter
 from tslc.cli.store_options import node_of, settings_of, store_options
 from tslc.domain.served import ServedVersion
 from tslc.domain.supervised import ProgramStatus
-from tslc.verbs.environment_status import environment_status
 from tslc.verbs.status import Status, status
-from tslc.verbs.store_access import open_store
 
 _HEADER = ("MODEL", "VERSION", "DEFAULT", "WORKERS", "READY", "PID", "ARCHIVE")
 _PROGRAM_HEADER = ("PROGRAM", "SINCE", "PID", "RESTARTS")
@@ -59,6 +56,11 @@ def _names_environment(flags: dict[str, Any]) -> bool:
 
 
 def _environment(name: str, flags: dict[str, Any]) -> Shown:
+    # boto3 takes a while to load, and a look at the node needs none of it.
+    from tslc.cli.environment_status import status_json, status_text
+    from tslc.verbs.environment_status import environment_status
+    from tslc.verbs.store_access import open_store
+
     settings = settings_of(flags)
     store = open_store(settings, node_of(name))
     found = environment_status(store, settings.environment().name)
