@@ -71,7 +71,8 @@ def port_flags() -> list[str]:
         ports = Ports(
             **{name: probe.getsockname()[1] for name, probe in zip(fields, probes, strict=True)}
         )
-    return [str(word) for pair in ports.named().items() for word in pair]
+    flags = (str(word) for pair in ports.named().items() for word in pair)
+    return ["--no-router", *flags]
 
 
 def slow_java(cli: Cli, seconds: int) -> dict[str, str]:
@@ -87,7 +88,7 @@ def slow_java(cli: Cli, seconds: int) -> dict[str, str]:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_an_interrupted_up_leaves_no_process(cli: Cli, number: signal.Signals) -> None:
     root = cli.home / "nodes" / "default"
-    with started(cli, "up", "--free-ports", env=slow_java(cli, 20)) as up:
+    with started(cli, "up", "--free-ports", "--no-router", env=slow_java(cli, 20)) as up:
         assert eventually(lambda: bool(marked(root, "java")), 30)
         up.send_signal(number)
         up.communicate(timeout=30)

@@ -31,7 +31,8 @@ QUICK = Config(retries={"total_max_attempts": 1}, connect_timeout=2, read_timeou
 
 
 def up(cli: Cli, *options: object) -> Mapping[str, Any]:
-    told: Mapping[str, Any] = cli.ok("up", "--free-ports", "--json", *options, env=LOCAL).json
+    words = ("up", "--free-ports", "--no-router", "--json", *options)
+    told: Mapping[str, Any] = cli.ok(*words, env=LOCAL).json
     return told
 
 
@@ -164,7 +165,7 @@ def test_an_up_that_is_killed_leaves_nothing_that_the_next_one_does_not_mend(
     cli: Cli, moment: str
 ) -> None:
     environment = {**os.environ, "TSLC_HOME": str(cli.home), **LOCAL}
-    command = [sys.executable, "-m", "tslc", "up", "--free-ports"]
+    command = [sys.executable, "-m", "tslc", "up", "--free-ports", "--no-router"]
     process = subprocess.Popen(command, cwd=cli.cwd, env=environment, start_new_session=True)
     if moment == "server":
         assert eventually(lambda: bool(marked(cli)), 30)
@@ -200,12 +201,12 @@ def test_a_port_that_is_taken_is_replaced_and_nothing_stored_is_lost(cli: Cli) -
 
 def test_it_is_left_out_where_it_is_not_wanted(cli: Cli) -> None:
     assert up(cli, "--no-store")["store"] is None
-    assert cli.ok("up", env={"TSLC_STORE_URL": "s3://bucket"}).code == 0
+    assert cli.ok("up", "--no-router", env={"TSLC_STORE_URL": "s3://bucket"}).code == 0
     assert marked(cli) == []
     assert not paths_of(cli).store.exists()
 
 
 def test_a_node_that_can_not_start_leaves_no_store_behind(cli: Cli, tmp_path: Path) -> None:
-    failed = cli("up", "--free-ports", "--heap", "9999999g", env=LOCAL)
+    failed = cli("up", "--free-ports", "--no-router", "--heap", "9999999g", env=LOCAL)
     assert failed.code == 5, failed.err
     assert marked(cli) == []

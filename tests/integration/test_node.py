@@ -20,7 +20,7 @@ pytestmark = pytest.mark.integration
 def test_the_whole_life_of_two_versions(cli: Cli, archives: TinyArchives) -> None:
     first, second = (archives.build("story", version) for version in ("1.0.0", "1.1.0"))
     node = start_node(cli)
-    assert "is running already" in cli.ok("up").out
+    assert "is running already" in cli.ok("up", "--no-router").out
     assert node.root.stat().st_mode & 0o077 == 0
     assert node.key_file.stat().st_mode & 0o077 == 0
 
@@ -103,7 +103,7 @@ def test_a_port_in_use_is_named_with_its_holder_and_its_flag(cli: Cli) -> None:
 
 
 def test_a_torchserve_that_cannot_start_leaves_nothing_and_says_why(cli: Cli) -> None:
-    ran = cli("up", "--free-ports", "--heap", "1k")
+    ran = cli("up", "--free-ports", "--no-router", "--heap", "1k")
     assert ran.code == 5
     assert "Too small maximum heap" in ran.err
     run_dir = str(cli.home / "nodes" / "default" / "run")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import stat
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,9 @@ import pytest
 from nodes import Cli, TinyArchives, eventually, start_node
 from tslc.adapters import seaweedfs
 from tslc.adapters.node_processes import has_mark, is_alive, marked_processes, node_processes
+from tslc.adapters.program_runs import last_run
 from tslc.adapters.s3_probe import probe_of
+from tslc.adapters.supervisor_rpc import SupervisorRpc
 from tslc.domain.local_store import MARK, StorePaths
 from tslc.domain.node import NODE_MARK, NodePaths
 from tslc.domain.node_files import server_environment
@@ -211,3 +215,27 @@ def test_a_node_that_did_not_come_up_is_ended_by_the_next_up(cli: Cli) -> None:
     assert cli("status").code == 5
     assert up(cli, "--heap", "300m")["already_running"] is False
     assert all_of(cli).isdisjoint(before)
+
+
+def test_one_that_cannot_start_is_tried_again_with_pauses_and_at_once_by_up(cli: Cli) -> None:
+    node = start_node(cli)
+    program = SupervisorPaths.of(paths_of(cli)).program("torchserve")
+    right = program.read_text()
+    program.write_text(json.dumps({**json.loads(right), "command": ["false"]}))
+    os.kill(node.pid, signal.SIGKILL)
+    control = SupervisorRpc(SupervisorPaths.of(paths_of(cli)).socket)
+    seen: list[float] = []
+
+    def paused_thrice() -> bool:
+        run = last_run(paths_of(cli), "torchserve")
+        if run is not None and run.created not in seen:
+            seen.append(run.created)
+        return len(seen) > 4 and control.states()["torchserve"] == "BACKOFF"
+
+    assert eventually(paused_thrice, 60)
+    pauses = [later - sooner for sooner, later in pairwise(seen[1:])]
+    assert pauses == sorted(pauses)
+    assert pauses[-1] > 2
+    program.write_text(right)
+    assert cli.ok("up", "--no-router", "--json").json["already_running"]
+    assert programs(cli)["torchserve"]["restarts"] >= 4
