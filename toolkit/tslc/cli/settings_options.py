@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -46,7 +47,13 @@ def load_settings(**flags: str | Path | None) -> ResolvedSettings:
     return current_settings(Path.cwd(), os.environ, said, Path(named) if named else None)
 
 
-def _flag(flags: dict[str, str | Path | None], key: str) -> str | None:
+def settings_variables(resolved: ResolvedSettings, flags: dict[str, Any]) -> dict[str, str]:
+    """Variables that give another process the settings this one has by its flags and its folder."""
+    said = {VARIABLES[key]: value for key in FLAGS if (value := _flag(flags, key)) is not None}
+    return said | ({FILE_VARIABLE: str(resolved.file.absolute())} if resolved.file else {})
+
+
+def _flag(flags: Mapping[str, Any], key: str) -> str | None:
     value = flags.get(parameter(key))
     return None if value is None else str(value)
 

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
 
 from tslc.adapters.stop_signals import stop_signals
-from tslc.cli.node_options import home, name_option, plan_text, progress
+from tslc.cli.node_options import home, plan_text, progress
 from tslc.cli.output import dry_run_option, emit, json_option
-from tslc.cli.settings_options import load_settings
+from tslc.cli.settings_options import load_settings, settings_variables
+from tslc.cli.store_options import store_options
 from tslc.domain.local_store import StorePaths
 from tslc.domain.node import Ports, port_flag
 from tslc.domain.settings import LocalStore
+from tslc.verbs.node_programs import RoutingWish
 from tslc.verbs.up import Up, Wish, up
 
 Command = Callable[..., None]
+_FILE = click.Path(exists=True, dir_okay=False, resolve_path=True, path_type=Path)
 
 
 def port_options(command: Command) -> Command:
@@ -30,7 +34,7 @@ def port_options(command: Command) -> Command:
 
 
 @click.command("up")
-@name_option
+@store_options
 @port_options
 @click.option("--free-ports", is_flag=True, help="Take free ports for those not named.")
 @click.option("--heap", help="Largest heap of TorchServe's Java.  [default: 512m]")
@@ -46,6 +50,21 @@ def port_options(command: Command) -> Command:
 )
 @click.option("--no-store", is_flag=True, help="Leave the local store out.")
 @click.option("--no-router", is_flag=True, help="Leave the router and the agent out.")
+@click.option(
+    "--router-host",
+    default="127.0.0.1",
+    show_default=True,
+    metavar="ADDRESS",
+    help="Where the router listens: 0.0.0.0 for every network of the machine.",
+)
+@click.option("--tls-cert", type=_FILE, help="The router's certificate; it then speaks TLS alone.")
+@click.option("--tls-key", type=_FILE, help="Its key; both may be replaced meanwhile.")
+@click.option(
+    "--open",
+    "open_to_all",
+    is_flag=True,
+    help="Let everybody in who reaches the router, also without API keys.",
+)
 @dry_run_option
 @json_option
 def command(
@@ -56,18 +75,36 @@ def command(
     install_requirements: bool,
     no_store: bool,
     no_router: bool,
+    router_host: str,
+    tls_cert: Path | None,
+    tls_key: Path | None,
+    open_to_all: bool,
     dry_run: bool,
     as_json: bool,
-    **ports: int | None,
+    **flags: Any,
 ) -> None:
-    """Start a local TorchServe as it should be run, and keep it running.
+    """Start a node: TorchServe as it should be run, the router before it, the agent behind it.
 
-    On 127.0.0.1 only, with keys, with archives from its own model store only, with quiet logs.
-    Where the settings name no other store, a local S3 server is started beside it. A program of the
-    node that dies is started again, until `tslc down`. What runs already is left as it is.
+    TorchServe listens on 127.0.0.1 only, with keys, with archives from its own model store only,
+    with quiet logs. The router is where clients ask; the agent brings the node to what the
+    environment's state in the store says. Where the settings name no other store, a local S3 server
+    is started beside them. A program that dies is started again, until `tslc down`. What runs
+    already is left as it is.
     """
-    local = not no_store and isinstance(load_settings().settings.store.url, LocalStore)
-    named = {key.removesuffix("_port"): port for key, port in ports.items() if port is not None}
+    resolved = load_settings(**flags)
+    local = not no_store and isinstance(resolved.settings.store.url, LocalStore)
+    ports = {port: flags[f"{port}_port"] for port in Ports.model_fields}
+    named = {name: port for name, port in ports.items() if port is not None}
+    if (tls_cert is None) != (tls_key is None):
+        raise click.UsageError("--tls-cert and --tls-key go together")
+    routing = RoutingWish(
+        resolved.settings.environment().name,
+        settings_variables(resolved, flags),
+        router_host,
+        tls_cert,
+        tls_key,
+        open_to_all,
+    )
     wish = Wish(
         name,
         named,
@@ -76,7 +113,7 @@ def command(
         token_minutes,
         install_requirements,
         store=local,
-        router=not no_router,
+        routing=None if no_router else routing,
     )
     with stop_signals(), progress() as line:
         result = up(home(), wish, os.environ, dry_run=dry_run, report=line)
@@ -94,6 +131,7 @@ def _as_json(result: Up) -> dict[str, Any]:
         "run_dir": str(result.paths.run),
         "plan": list(result.plan),
         "store": _store(result),
+        "router": result.router,
     }
 
 
@@ -123,5 +161,6 @@ def _text(result: Up) -> str:
             f"  doors       {result.paths.run}",
             f"  logs        {result.paths.logs}",
             *([f"  store       {result.store.endpoint_url}"] if result.store else []),
+            *([f"  router      {result.router}/v1"] if result.router else []),
         ]
     )

@@ -2,21 +2,39 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 
-from tslc.adapters import seaweedfs, torchserve_process
+from tslc.adapters import envoy_process, seaweedfs, torchserve_process
 from tslc.adapters.torchserve_process import Java
 from tslc.domain import local_store
 from tslc.domain.local_store import StorePaths, StoreState
-from tslc.domain.node import NodePaths, NodeSettings
+from tslc.domain.node import NODE_MARK, NodePaths, NodeSettings
 from tslc.domain.node_files import server_environment
-from tslc.domain.supervised import STORE, TORCHSERVE, Program, split_environment
+from tslc.domain.router.settings import RouterPaths, RouterSettings
+from tslc.domain.settings import VARIABLES
+from tslc.domain.supervised import (
+    AGENT,
+    PROGRAM_MARK,
+    ROUTER,
+    STORE,
+    TORCHSERVE,
+    Program,
+    split_environment,
+)
 
 # What is stopped with it or before it: nobody asks the store but the agent.
 _SERVING = 10
+_ROUTING = 20
+_AGENT = 30
 _TORCHSERVE_SECONDS = 20
+ENVIRONMENT_VARIABLE = VARIABLES["default_environment"]
 # SeaweedFS takes 15 s over a polite end, and has nothing to finish.
 _STORE_SECONDS = 1
+_ROUTER_SECONDS = 5
+_AGENT_SECONDS = 8
 
 
 def torchserve_program(
@@ -52,13 +70,76 @@ def store_program(paths: NodePaths, state: StoreState, env: Mapping[str, str]) -
     )
 
 
-def routing_programs(
-    paths: NodePaths, settings: NodeSettings, env: Mapping[str, str]
-) -> tuple[Program, ...]:
-    """The router and the agent; none are there yet.
+@dataclass(frozen=True)
+class RoutingWish:
+    """How the node is to be reached, and what its agent brings it to.
 
-    Theirs are priorities above `_SERVING` (the agent's the highest: it is stopped first), and in
-    their environments PROGRAM_MARK has to be `str(paths.root)`, by which `tslc down` finds them,
-    and NODE_MARK must not be: a TorchServe that starts ends all that bear it.
+    `environ`: variables that name the agent's settings; they hold no secrets. `host`: the address
+    the router listens on; `open_to_all`: also without API keys, beyond this machine.
     """
-    return ()
+
+    environment: str
+    environ: Mapping[str, str] = field(default_factory=dict)
+    host: str = "127.0.0.1"
+    certificate: Path | None = None
+    certificate_key: Path | None = None
+    open_to_all: bool = False
+
+
+def routing_programs(
+    paths: NodePaths, settings: NodeSettings, wish: RoutingWish, env: Mapping[str, str]
+) -> tuple[Program, ...]:
+    """The router and the agent. The router's files are written. Raises BadInput without Envoy."""
+    return _router_program(paths, settings, wish, env), _agent_program(paths, wish, env)
+
+
+def _router_program(
+    paths: NodePaths, settings: NodeSettings, wish: RoutingWish, env: Mapping[str, str]
+) -> Program:
+    router = RouterPaths(paths.router)
+    chosen = RouterSettings(
+        port=settings.ports.router,
+        host=wish.host,
+        certificate=wish.certificate,
+        certificate_key=wish.certificate_key,
+        hash_salt=envoy_process.salt(router),
+        bridge_port=settings.ports.inference,
+        node=settings.name,
+        open_to_all=wish.open_to_all,
+    )
+    envoy = envoy_process.find_envoy(env)
+    envoy_process.prepare(router, chosen)
+    wanted = {**envoy_process.environment(env), PROGRAM_MARK: str(paths.root)}
+    own, inherited = split_environment(wanted, env)
+    return Program(
+        name=ROUTER,
+        command=envoy_process.command(envoy, router, chosen),
+        environment=own,
+        inherited=inherited,
+        folder=paths.router,
+        log=paths.logs / "router.log",
+        priority=_ROUTING,
+        stop_seconds=_ROUTER_SECONDS,
+    )
+
+
+def _agent_program(paths: NodePaths, wish: RoutingWish, env: Mapping[str, str]) -> Program:
+    """It has the environment of `tslc up`: the store's credentials come from there."""
+    kept = {name: value for name, value in env.items() if name != NODE_MARK}
+    wanted = kept | {
+        **wish.environ,
+        ENVIRONMENT_VARIABLE: wish.environment,
+        "TSLC_HOME": str(paths.root.parent.parent),
+        PROGRAM_MARK: str(paths.root),
+    }
+    own, inherited = split_environment(wanted, env)
+    return Program(
+        name=AGENT,
+        command=(sys.executable, "-P", "-m", "tslc", "agent", "--name", paths.name),
+        environment=own,
+        inherited=inherited,
+        folder=paths.root,
+        log=paths.logs / "agent.log",
+        priority=_AGENT,
+        stop_seconds=_AGENT_SECONDS,
+    )

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from tslc.adapters import node_folder, program_runs, seaweedfs, supervisor, torchserve_process
 from tslc.adapters.clock import Deadline, now
-from tslc.adapters.loopback_ports import holder, holder_pid, is_free, pick_free
-from tslc.adapters.node_processes import node_processes
+from tslc.adapters.envoy_router import EnvoyRouter
+from tslc.adapters.node_folder import last_lines
 from tslc.adapters.stop_signals import uninterrupted
 from tslc.adapters.torchserve_api import TorchServeApi
 from tslc.adapters.torchserve_process import Java
@@ -24,79 +23,20 @@ from tslc.domain.node import (
     NodePaths,
     NodeSettings,
     NodeState,
-    Ports,
-    check_settings,
-    check_socket_room,
     node_paths,
 )
-from tslc.domain.supervised import STORE, TORCHSERVE, Program, ProgramRun
+from tslc.domain.supervised import AGENT, ROUTER, STORE, TORCHSERVE, Program, ProgramRun
 from tslc.errors import Refused, RemoteFailed
-from tslc.verbs.node_programs import routing_programs, store_program, torchserve_program
+from tslc.verbs.node_programs import (
+    ENVIRONMENT_VARIABLE,
+    RoutingWish,
+    routing_programs,
+    store_program,
+    torchserve_program,
+)
+from tslc.verbs.up_plan import START_SECONDS, Up, Wish, check, plan_up, running_state
 
-START_SECONDS = 60.0
-
-
-@dataclass(frozen=True)
-class Wish:
-    """What was asked for; None and absent mean: as it is, or the default.
-
-    `store`: the local store is to run as well; `router`: the router and the agent are.
-    """
-
-    name: str
-    ports: Mapping[str, int] = field(default_factory=dict)
-    free_ports: bool = False
-    heap: str | None = None
-    token_minutes: float | None = None
-    install_requirements: bool = False
-    token_auth: bool = True
-    store: bool = False
-    router: bool = False
-
-    def settings(self) -> NodeSettings:
-        """The settings of a new node; ports that were not named are free ones if so wished."""
-        ports = dict(self.ports)
-        if self.free_ports:
-            unnamed = [name for name in Ports.model_fields if name not in ports]
-            ports |= dict(zip(unnamed, pick_free(len(unnamed)), strict=True))
-        said = {"name": self.name, "ports": Ports(**ports), **self._wished()}
-        return NodeSettings.model_validate(said)
-
-    def differs_from(self, running: NodeSettings) -> tuple[str, ...]:
-        """The wishes a running node does not fulfil."""
-        wished = {**{f"{name} port": port for name, port in self.ports.items()}, **self._wished()}
-        actual = {f"{name} port": port for name, port in running.ports.model_dump().items()}
-        actual |= running.model_dump()
-        return tuple(
-            f"{name.replace('_', ' ')} {actual[name]}, not {value}"
-            for name, value in wished.items()
-            if actual[name] != value
-        )
-
-    def _wished(self) -> dict[str, object]:
-        said = {
-            "heap": self.heap,
-            "token_minutes": self.token_minutes,
-            "install_requirements": self.install_requirements or None,
-            "token_auth": None if self.token_auth else False,
-        }
-        return {name: value for name, value in said.items() if value is not None}
-
-
-@dataclass(frozen=True)
-class Up:
-    """`already`: it ran before. In a dry run `plan` says what would be done, and `pid` is None.
-
-    `store` is the local one, if it was wished for; `store_already`: it ran before.
-    """
-
-    paths: NodePaths
-    settings: NodeSettings
-    pid: int | None
-    already: bool = False
-    plan: tuple[str, ...] = ()
-    store: StoreEndpoint | None = None
-    store_already: bool = False
+__all__ = ["Up", "Wish", "up"]
 
 
 def up(
@@ -115,13 +55,13 @@ def up(
     """
     paths = node_paths(home, wish.name)
     if dry_run:
-        return _plan(paths, wish, env)
+        return plan_up(paths, wish, env)
     with node_folder.locked(paths):
-        if state := _running(paths, wish):
+        if state := running_state(paths, wish):
             return _join(paths, state, wish, env, report)
         # What a start that was killed left behind may hold the very ports of this one.
         _end_all(paths)
-        settings, java = _check(paths, wish, env)
+        settings, java = check(paths, wish, env)
         with _undone(lambda: _end_all(paths)):
             return _begin(paths, settings, java, wish, env, report)
 
@@ -162,14 +102,15 @@ def _begin(
     if wish.store:
         store = seaweedfs.prepare(paths)
         programs.append(store_program(paths, store, env))
-    if wish.router:
-        programs += routing_programs(paths, settings, env)
+    if wish.routing:
+        programs += routing_programs(paths, settings, wish.routing, env)
     supervisor.start(paths, programs, env)
     run = _wait(paths, settings, report, lambda: supervisor.has_failed(paths, TORCHSERVE))
     endpoint = None
     if wish.store:
         report("waiting for the store")
         endpoint = seaweedfs.wait_ready(paths, store, lambda: supervisor.has_failed(paths, STORE))
+    router = _wait_router(paths, wish, report)
     state = NodeState(
         settings=settings,
         pid=run.pid,
@@ -178,23 +119,7 @@ def _begin(
         java=str(java),
     )
     node_folder.write_state(paths, state)
-    return Up(paths, settings, run.pid, store=endpoint)
-
-
-def _running(paths: NodePaths, wish: Wish) -> NodeState | None:
-    """What a node that is up remembers: one whose supervisord was killed, or whose TorchServe is
-    just started again, is up as well."""
-    state = node_folder.read_state(paths)
-    if state is None or state.pid is None:
-        return None
-    if not supervisor.is_running(paths) and torchserve_process.running(paths) is None:
-        return None
-    if differences := wish.differs_from(state.settings):
-        raise Refused(
-            f"node '{wish.name}' is running, with {'; '.join(differences)}",
-            hint=f"tslc down --name {wish.name}   # then tslc up again",
-        )
-    return state
+    return Up(paths, settings, run.pid, store=endpoint, router=router)
 
 
 def _join(
@@ -216,16 +141,54 @@ def _join(
     if STORE in pausing:
         # Its ports may be what it fails for: it is made anew.
         supervisor.take(paths, known.pop(STORE))
-    if wish.router:
-        for program in routing_programs(paths, state.settings, env):
-            if program.name not in known:
-                supervisor.put(paths, program)
+    if wish.routing:
+        _expect_environment(paths, known, wish.routing)
+        if {ROUTER, AGENT} - known.keys():
+            for program in routing_programs(paths, state.settings, wish.routing, env):
+                if program.name not in known:
+                    supervisor.put(paths, program)
     store_already = wish.store and seaweedfs.is_running(paths)
     endpoint = _join_store(paths, STORE in known, env, report) if wish.store else None
     run = _wait(paths, state.settings, report, lambda: not supervisor.is_running(paths))
     return Up(
-        paths, state.settings, run.pid, already=True, store=endpoint, store_already=store_already
+        paths,
+        state.settings,
+        run.pid,
+        already=True,
+        store=endpoint,
+        store_already=store_already,
+        router=_wait_router(paths, wish, report),
     )
+
+
+def _expect_environment(
+    paths: NodePaths, known: Mapping[str, Program], routing: RoutingWish
+) -> None:
+    """Raises Refused when the node's agent serves another environment."""
+    agent = known.get(AGENT)
+    served = agent and agent.environment.get(ENVIRONMENT_VARIABLE)
+    if served and served != routing.environment:
+        raise Refused(
+            f"node '{paths.name}' serves environment {served}, not {routing.environment}",
+            hint=f"tslc down --name {paths.name}   # then tslc up again",
+        )
+
+
+def _wait_router(paths: NodePaths, wish: Wish, report: Callable[[str], None]) -> str | None:
+    """The router's address once clients can connect; None when there is to be none."""
+    if wish.routing is None:
+        return None
+    router = EnvoyRouter.of(paths)
+    for left in Deadline(START_SECONDS).rounds(0.1):
+        report("waiting for the router")
+        state = router.state()
+        if state.listening:
+            break
+        if supervisor.has_failed(paths, ROUTER) or left <= 0:
+            words = last_lines(router.paths.log, 4) or last_lines(paths.logs / "router.log", 4)
+            message = "\n    ".join(["the router's Envoy did not start", *words])
+            raise RemoteFailed(message, hint=f"less {router.paths.log}")
+    return router.address
 
 
 def _join_store(
@@ -244,65 +207,6 @@ def _join_store(
 def _take_store(paths: NodePaths, program: Program) -> None:
     supervisor.take(paths, program)
     seaweedfs.stop(paths, 0.0)
-
-
-def _check(
-    paths: NodePaths, wish: Wish, env: Mapping[str, str], ending: frozenset[int] = frozenset()
-) -> tuple[NodeSettings, Java]:
-    """All that can be known to fail before anything is started; ports of `ending` will be free."""
-    settings = wish.settings()
-    check_settings(settings)
-    check_socket_room(paths)
-    torchserve_process.check_torchserve()
-    supervisor.check_installed()
-    java = torchserve_process.find_java(env)
-    busy = {
-        flag: port
-        for flag, port in settings.ports.used(router=wish.router).items()
-        if not is_free(port) and holder_pid(port) not in ending
-    }
-    if busy:
-        raise Refused(
-            "\n    ".join(
-                ["the node's ports are not all free:"]
-                + [f"{flag} {port}: {_held(port)}" for flag, port in busy.items()]
-            ),
-            hint=f"tslc up --free-ports   # or name others: {' '.join(f'{f} N' for f in busy)}",
-        )
-    return settings, java
-
-
-def _held(port: int) -> str:
-    by = holder(port)
-    return f"held by {by}" if by else "held by a process this user may not see"
-
-
-def _plan(paths: NodePaths, wish: Wish, env: Mapping[str, str]) -> Up:
-    store: tuple[str, ...] = ()
-    if wish.store and not seaweedfs.is_running(paths):
-        store = (f"start SeaweedFS ({seaweedfs.find_weed(env)}) on 127.0.0.1: the local store",)
-    if state := _running(paths, wish):
-        again = "start supervisord again, which takes over what runs"
-        recovery = () if supervisor.is_running(paths) else (again,)
-        run = torchserve_process.running(paths)
-        pid = run.pid if run else None
-        return Up(paths, state.settings, pid, already=True, plan=(*recovery, *store))
-    left = frozenset(
-        process.pid for process in (*supervisor.processes(paths), *node_processes(paths))
-    )
-    settings, java = _check(paths, wish, env, left)
-    used = settings.ports.used(router=wish.router)
-    ports = ", ".join(f"{flag.strip('-')} {port}" for flag, port in used.items())
-    steps = (
-        *([f"end what an earlier start left: {sorted(left)}"] if left else []),
-        f"write {paths.config.name}, {paths.log_config.name} and {paths.metrics_config.name} "
-        f"to {paths.root}",
-        "start supervisord, which keeps running what is started here",
-        f"start TorchServe with Java {java}, heap {settings.heap}",
-        f"on 127.0.0.1: {ports}",
-        f"wait up to {START_SECONDS:g} s until it answers",
-    )
-    return Up(paths, settings, None, plan=(*steps, *store))
 
 
 def _prepare(paths: NodePaths, settings: NodeSettings) -> None:

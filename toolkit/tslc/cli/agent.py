@@ -1,0 +1,60 @@
+"""`tslc agent`."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import time
+from types import FrameType
+from typing import Any
+
+import click
+
+from tslc.adapters.envoy_router import EnvoyRouter
+from tslc.cli.node_options import home
+from tslc.cli.output import say
+from tslc.cli.store_options import node_of, settings_of, store_options
+from tslc.domain.release.report import node_id_of
+from tslc.verbs.agent.loop import Agent, AgentWish
+
+
+@click.command("agent")
+@store_options
+@click.option("--node-id", help="What the node is called in the store.  [default: HOST-NODE]")
+@click.option("--poll", default=1.0, show_default=True, help="Seconds between looks at the store.")
+def command(name: str, node_id: str | None, poll: float, **flags: Any) -> None:
+    """Bring this node to what the store says, and keep it there.
+
+    Loads, proves and unloads versions, gives the router its routes, restarts dead workers, reports
+    to the store. `tslc up` runs it; it may be killed at any time, and goes on where it was. Without
+    the store it keeps the node as it is.
+    """
+    settings = settings_of(flags)
+    environment = settings.environment().name
+    paths = node_of(name)
+    wish = AgentWish(
+        home(),
+        name,
+        node_id_of(node_id, socket.gethostname(), name),
+        environment,
+        settings,
+        os.environ,
+        poll,
+        _say,
+    )
+    agent = Agent(wish, paths, EnvoyRouter.of(paths))
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        agent.stop()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+    _say(f"node {wish.node_id} serves environment {environment}")
+    agent.run()
+
+
+def _say(text: str) -> None:
+    """One line of the agent's log."""
+    stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    say(f"{stamp} {text}")
