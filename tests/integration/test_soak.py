@@ -16,7 +16,7 @@ from crowd import Call, Tally, body, crowd, doors_of, events, mixed, text_of, to
 from footprint import figures, footprint, quiet
 from nodes import Node, TinyArchives
 
-pytestmark = [pytest.mark.integration, pytest.mark.soak]
+pytestmark = [pytest.mark.integration, pytest.mark.soak, pytest.mark.alone]
 
 MODEL = "soaked"
 SECONDS = float(os.environ.get("TSLC_SOAK_SECONDS", "20"))
