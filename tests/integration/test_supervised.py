@@ -23,7 +23,7 @@ from tslc.adapters.supervisor_rpc import SupervisorRpc
 from tslc.domain.local_store import MARK, StorePaths
 from tslc.domain.node import NODE_MARK, NodePaths
 from tslc.domain.node_files import server_environment
-from tslc.domain.supervised import SUPERVISOR_MARK, SupervisorPaths
+from tslc.domain.supervised import PROGRAM_MARK, SUPERVISOR_MARK, SupervisorPaths
 
 pytestmark = pytest.mark.integration
 LOCAL = {"TSLC_STORE_URL": "local"}
@@ -52,7 +52,8 @@ def supervisord_of(cli: Cli) -> int:
 def all_of(cli: Cli) -> set[int]:
     """Every process of the node: its programs, what they started, and what keeps them running."""
     node = paths_of(cli)
-    marks = ((SUPERVISOR_MARK, node.root), (MARK, StorePaths(node.store).root))
+    own = ((mark, node.root) for mark in (SUPERVISOR_MARK, PROGRAM_MARK))
+    marks = (*own, (MARK, StorePaths(node.store).root))
     found = {one.pid for mark, value in marks for one in marked_processes(mark, value)}
     return found | {one.pid for one in node_processes(node)}
 
@@ -239,3 +240,25 @@ def test_one_that_cannot_start_is_tried_again_with_pauses_and_at_once_by_up(cli:
     program.write_text(right)
     assert cli.ok("up", "--no-router", "--json").json["already_running"]
     assert programs(cli)["torchserve"]["restarts"] >= 4
+
+
+def test_programs_that_are_added_have_the_environment_of_the_up_that_adds_them(cli: Cli) -> None:
+    node = start_node(cli)
+    secret = "a-key-that-only-the-second-has"
+    again = cli.ok("up", "--json", env={"AWS_SECRET_ACCESS_KEY": secret}).json
+    assert (again["already_running"], again["pid"]) == (True, node.pid)
+    told = programs(cli)
+    assert set(told) == {"torchserve", "router", "agent"}
+    environment = psutil.Process(told["agent"]["pid"]).environ()
+    assert environment["AWS_SECRET_ACCESS_KEY"] == secret
+    assert not {NODE_MARK, SUPERVISOR_MARK} & environment.keys()
+    folder = SupervisorPaths.of(paths_of(cli)).root
+    assert not any(secret in path.read_text() for path in folder.glob("*.json"))
+    for name in ("router", "agent"):
+        os.kill(told[name]["pid"], signal.SIGKILL)
+        assert eventually(lambda n=name: is_back(cli, n, told[n]["pid"]), BACK_SECONDS)
+    assert programs(cli)["torchserve"]["pid"] == node.pid
+    assert cli.ok("up", "--json").json["already_running"]
+    os.kill(supervisord_of(cli), signal.SIGKILL)
+    cli.ok("down")
+    assert all_of(cli) == set()

@@ -110,7 +110,7 @@ def _begin(
     if wish.store:
         report("waiting for the store")
         endpoint = seaweedfs.wait_ready(paths, store, lambda: supervisor.has_failed(paths, STORE))
-    router = _wait_router(paths, wish, report)
+    router = _wait_router(paths, wish, report, lambda: supervisor.has_failed(paths, ROUTER))
     state = NodeState(
         settings=settings,
         pid=run.pid,
@@ -144,9 +144,9 @@ def _join(
     if wish.routing:
         _expect_environment(paths, known, wish.routing)
         if {ROUTER, AGENT} - known.keys():
-            for program in routing_programs(paths, state.settings, wish.routing, env):
-                if program.name not in known:
-                    supervisor.put(paths, program)
+            programs = routing_programs(paths, state.settings, wish.routing, env)
+            # Started anew it has the environment that these are to have; what runs is taken over.
+            supervisor.start(paths, (known | {one.name: one for one in programs}).values(), env)
     store_already = wish.store and seaweedfs.is_running(paths)
     endpoint = _join_store(paths, STORE in known, env, report) if wish.store else None
     run = _wait(paths, state.settings, report, lambda: not supervisor.is_running(paths))
@@ -157,7 +157,8 @@ def _join(
         already=True,
         store=endpoint,
         store_already=store_already,
-        router=_wait_router(paths, wish, report),
+        # One that died meanwhile has been started more than once, and is well.
+        router=_wait_router(paths, wish, report, lambda: not supervisor.is_running(paths)),
     )
 
 
@@ -174,7 +175,12 @@ def _expect_environment(
         )
 
 
-def _wait_router(paths: NodePaths, wish: Wish, report: Callable[[str], None]) -> str | None:
+def _wait_router(
+    paths: NodePaths,
+    wish: Wish,
+    report: Callable[[str], None],
+    has_failed: Callable[[], bool],
+) -> str | None:
     """The router's address once clients can connect; None when there is to be none."""
     if wish.routing is None:
         return None
@@ -184,7 +190,7 @@ def _wait_router(paths: NodePaths, wish: Wish, report: Callable[[str], None]) ->
         state = router.state()
         if state.listening:
             break
-        if supervisor.has_failed(paths, ROUTER) or left <= 0:
+        if has_failed() or left <= 0:
             words = last_lines(router.paths.log, 4) or last_lines(paths.logs / "router.log", 4)
             message = "\n    ".join(["the router's Envoy did not start", *words])
             raise RemoteFailed(message, hint=f"less {router.paths.log}")
