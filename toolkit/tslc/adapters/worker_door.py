@@ -31,11 +31,13 @@ class Reply:
 
 @dataclass(frozen=True)
 class DoorHealth:
-    """`in_flight`: requests the worker is answering, None when it does not say."""
+    """`in_flight`: requests the worker is answering, None when it does not say. `dead`: it said
+    itself that its engine is dead; one that said nothing may be busy."""
 
     alive: bool
     in_flight: int | None
     reason: str = ""
+    dead: bool = False
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ class Door:
             if isinstance(told, dict) and isinstance(told.get("in_flight"), int):
                 in_flight = int(told["in_flight"])
         alive = reply.status == httpx.codes.OK
-        return DoorHealth(alive, in_flight, "" if alive else _reason(reply))
+        return DoorHealth(alive, in_flight, "" if alive else _reason(reply), dead=not alive)
 
     def served_names(self) -> tuple[str, ...]:
         """What a request may call the model here. Raises RemoteFailed."""

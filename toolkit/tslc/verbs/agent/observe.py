@@ -1,7 +1,8 @@
 """What a node's versions and workers are doing, by their own word.
 
-TorchServe is believed about which versions it has, never about how they are. A worker that does not
-answer once is not lost: it may be busy; one whose process is gone is.
+TorchServe is believed about which versions it has, never about how they are. A worker whose process
+is gone, or who says that its engine is dead, is lost at once. One that is slow to answer is not: on
+a machine with too much to do, restarting what is slow makes everything slower.
 """
 
 from __future__ import annotations
@@ -26,17 +27,19 @@ from tslc.errors import RemoteFailed
 
 # A worker that serves is asked whether it still generates as often as this, in seconds.
 GENERATES_EVERY = 5.0
-# So many answers have to fail, one after the other.
-_MISSES = 2
+# A worker that served may be silent, or generate nothing, for so many seconds.
+PATIENCE = 45.0
 _READY_SECONDS = 15.0
 _HEALTH_SECONDS = 1.5
 
 
 @dataclass
 class _Known:
-    """What is remembered of a worker between two looks."""
+    """What is remembered of a worker between two looks: when it answered last, when it last
+    generated (None: never seen)."""
 
-    misses: int = 0
+    heard: float
+    generated: float | None = None
     asked: float = float("-inf")
     asking: bool = False
     report: DoorReport | None = None
@@ -106,14 +109,18 @@ class Observer:
         )
 
     def _worker(self, key: str, door: Door, health: DoorHealth, *, proven: bool) -> Worker:
-        known = self._known.setdefault(key, _Known())
-        known.misses = 0 if health.alive else known.misses + 1
-        generates = known.report is None or known.report.ready
-        # After a restart of the agent a proven worker counts until it says otherwise.
-        asked = known.report is not None or proven
-        ready = asked and generates and known.misses < _MISSES
-        reason = health.reason or (known.report.reason if known.report else "not asked yet")
-        return Worker(door.name.pid, door.socket, ready, proven, "" if ready else reason)
+        now = self.clock()
+        known = self._known.setdefault(key, _Known(now))
+        if health.alive:
+            known.heard = now
+        if proven and known.generated is None:
+            # After a restart of the agent a proven worker counts until it says otherwise.
+            known.generated = now
+        fresh = known.generated is not None and now - known.generated < PATIENCE
+        ready = fresh and not health.dead and now - known.heard < PATIENCE
+        said = known.report.reason if known.report else "not asked yet"
+        reason = "" if ready else (health.reason or said)
+        return Worker(door.name.pid, door.socket, ready, proven, reason)
 
     def _ask_generation(self, doors: Iterable[Door], record: AgentRecord) -> None:
         """Whether each worker generates: of one that is not proven each time, else now and then.
@@ -123,7 +130,7 @@ class Observer:
         now = self.clock()
         for door in doors:
             key = worker_key(UpstreamName(door.name.model, door.name.version), door.name.pid)
-            known = self._known.setdefault(key, _Known())
+            known = self._known.setdefault(key, _Known(now))
             waits = key not in record.proven or (
                 known.report is not None and not known.report.ready
             )
@@ -139,6 +146,8 @@ class Observer:
                 known.names = _names(door)
             changed = known.report is None or known.report.ready != report.ready
             known.report = report
+            if report.ready:
+                known.generated = self.clock()
         finally:
             known.asking = False
         if changed:
