@@ -1,13 +1,15 @@
 """`make demo`: the main job with a real model, as the commands a person would type.
 
-Builds quickstart 1.0.0 and 1.1.0 (another system prompt), starts a node and its store, signs and
-pushes both, registers both from the store, asks each a question through both doors, switches the
-default, stops everything and looks for leftovers.
-Ends with 1 at the first command that fails.
+Builds quickstart 1.0.0 and 1.1.0 (another system prompt), starts a node (TorchServe, router, agent
+and a store), signs and pushes both, gives 1.0.0 the traffic, splits it 90/10 and counts a thousand
+real answers, promotes 1.1.0, rolls back, shows the history, stops everything and looks for
+leftovers. Ends with 1 at the first command that fails, and when an answer or a count is wrong.
 """
 
 from __future__ import annotations
 
+import json
+import math
 import os
 import shlex
 import shutil
@@ -15,24 +17,36 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from pathlib import Path
 
+import httpx
 import psutil
 
 TSLC = str(Path(sys.executable).parent / "tslc")
 SPEC = "archives/quickstart"
 EXACTLY = ("--temperature", "0", "--max-tokens", "40")
 CAPITAL = ("What is the capital of France?", *EXACTLY)
-WHO = ("Who are you?", *EXACTLY)
+WHO = "Who are you?"
+ANSWERS = 1000
+AT_ONCE = 32
 ADA = "You are Ada, the support bot of a lighthouse museum. Answer in one short sentence."
 
 SETTINGS = """\
 store: {url: local}
 cache: {path: cache}
 environments:
-  production: {trusted_keys: [release.pub], allow_unsigned: false}
+  production: {trusted_keys: [release.pub]}
 default_environment: production
 """
+
+
+def binomial_range(count: int, share: float) -> tuple[int, int]:
+    """Where 99.9% of such counts lie: mean ± 3.29 standard deviations of the binomial."""
+    mean, spread = count * share, 3.29 * math.sqrt(count * share * (1 - share))
+    return math.floor(mean - spread), math.ceil(mean + spread)
 
 
 class Demo:
@@ -44,7 +58,7 @@ class Demo:
         settings = scratch / "tslc.yaml"
         settings.write_text(SETTINGS)
         inherited = {k: v for k, v in os.environ.items() if not k.startswith(("TSLC_", "AWS_"))}
-        self.environment = {
+        self.environment: dict[str, str] = {
             **inherited,
             "TSLC_DEMO_MODEL": os.environ["TSLC_DEMO_MODEL"],
             "TSLC_HOME": str(scratch),
@@ -69,7 +83,7 @@ class Demo:
         self.build("1.0.0")
         self.build("1.1.0", "--set", f"handler.system_prompt={ADA}")
 
-        self.step("2. A node: TorchServe on loopback, tokens on, and a store of its own")
+        self.step("2. A node: TorchServe on loopback, a router, an agent, and a store of its own")
         self.tslc("up", "--free-ports")
 
         self.step("3. Push both, signed: of the second, only what is new is sent")
@@ -80,19 +94,70 @@ class Demo:
         self.tslc("list")
         self.tslc("diff", "quickstart", "1.0.0", "1.1.0")
 
-        self.step("4. Load both from the store; each has to pass its golden prompts")
-        for version in ("1.0.0", "1.1.0"):
-            self.tslc("register", "quickstart", version)
+        self.step("4. All traffic to 1.0.0: it is loaded, and has to pass its golden prompts")
+        self.tslc("promote", "quickstart", "1.0.0", "--wait", "--reason", "first release")
+        self.tslc("chat", "quickstart@1.0.0", *CAPITAL)
+        self.ask(WHO)
 
-        self.step("5. Ask each, through the worker's own door and through TorchServe")
-        for version in ("1.0.0", "1.1.0"):
-            self.tslc("chat", f"quickstart@{version}", *CAPITAL)
-            self.tslc("chat", f"quickstart@{version}", *WHO, "--bridge")
+        self.step(f"5. A canary: 90/10, counted by {ANSWERS:,} real answers through the router")
+        canary = ("1.0.0=90", "1.1.0=10", "--sticky", "header:x-user-id")
+        self.tslc("split", "quickstart", *canary, "--wait", "--reason", "canary")
+        self.tslc("status", "--env", "production")
+        self.count({"1.0.0": 0.9, "1.1.0": 0.1})
 
-        self.step("6. Switch the version that answers when none is named")
-        self.tslc("default", "quickstart", "1.1.0")
-        self.tslc("status")
-        self.tslc("chat", "quickstart", *WHO)
+        self.step("6. Promote it, and roll back: the version before is still warm")
+        self.tslc("promote", "quickstart", "1.1.0", "--wait", "--reason", "the canary is fine")
+        self.ask(WHO)
+        self.tslc("rollback", "quickstart", "--wait", "--reason", "it talks of lighthouses")
+        self.ask(WHO)
+
+        self.step("7. Who did what, when and why")
+        self.tslc("history")
+        self.tslc("history", "verify")
+
+    @cached_property
+    def router(self) -> str:
+        """Where clients ask: the URL that `tslc up` prints."""
+        done = subprocess.run(
+            [TSLC, "up", "--json"], env=self.environment, check=True, capture_output=True
+        )
+        return str(json.loads(done.stdout)["router"])
+
+    def ask(self, question: str) -> None:
+        """As any OpenAI client would, by the model's name alone."""
+        print(f"$ curl $ROUTER/v1/chat/completions …  # {question}", flush=True)
+        body = {
+            "model": "quickstart",
+            "messages": [{"role": "user", "content": question}],
+            "max_tokens": 40,
+            "temperature": 0,
+        }
+        answer = httpx.post(f"{self.router}/v1/chat/completions", json=body, timeout=120)
+        answer.raise_for_status()
+        said = answer.json()["choices"][0]["message"]["content"]
+        print(f"{answer.headers['x-tslc-version']}: {said}", flush=True)
+
+    def count(self, shares: dict[str, float]) -> None:
+        """A thousand users, each with an answer of the model's; the split has to be the one asked
+        for, within what chance allows once in a thousand runs."""
+        began = time.monotonic()
+        with ThreadPoolExecutor(AT_ONCE) as pool, httpx.Client(timeout=120) as client:
+            found = Counter(pool.map(lambda user: self._version(client, user), range(ANSWERS)))
+        for version, share in shares.items():
+            low, high = binomial_range(ANSWERS, share)
+            print(f"{version}  {found[version]:>4} of {ANSWERS}  (expected {low} to {high})")
+            if not low <= found[version] <= high:
+                raise SystemExit(f"the split is off: {dict(found)}")
+        print(f"{ANSWERS} answers, none failed, {time.monotonic() - began:.0f} s", flush=True)
+
+    def _version(self, client: httpx.Client, user: int) -> str:
+        body = {"model": "quickstart", "prompt": f"User {user} says", "max_tokens": 4}
+        head = {"x-user-id": f"user-{user}"}
+        answer = client.post(f"{self.router}/v1/completions", json=body, headers=head)
+        answer.raise_for_status()
+        if not answer.json()["choices"][0]["text"]:
+            raise SystemExit(f"an empty answer for user {user}")
+        return answer.headers["x-tslc-version"]
 
     def leftovers(self) -> list[str]:
         """Processes that still have a folder of this demo in their environment."""
@@ -116,7 +181,7 @@ def main() -> None:
         try:
             demo.run()
         finally:
-            demo.step("7. Stop everything")
+            demo.step("8. Stop everything")
             demo.tslc("down")
         left = demo.leftovers()
         if left:
