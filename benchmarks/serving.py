@@ -65,7 +65,7 @@ NAMED = ["--model", "quickstart"]
 def doors(scratch: Path) -> list[Target]:
     dist = scratch / "dist"
     tslc(scratch, "build", "archives/quickstart", "--version", "1.0.0", "-o", str(dist))
-    node = tslc(scratch, "up", "--free-ports", "--no-store")
+    node = tslc(scratch, "up", "--free-ports", "--no-store", "--no-router")
     tslc(scratch, "register", str(dist / "quickstart-1.0.0.mar"))
     (door,) = Path(node["run_dir"]).glob("quickstart@1.0.0@*.sock")
     token = json.loads(Path(node["key_file"]).read_text())["inference"]["key"]

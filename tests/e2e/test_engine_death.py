@@ -89,7 +89,7 @@ def test_vllm_ends_when_torchserve_is_killed(quickstart: Quickstart) -> None:
 
 def test_vllm_ends_with_the_node(quickstart: Quickstart) -> None:
     cli = quickstart.node.cli
-    cli.ok("up", "--free-ports")
+    cli.ok("up", "--free-ports", "--no-router")
     cli.ok("register", quickstart.archive)
     everything = family(worker_of(quickstart))
     cli.ok("down")

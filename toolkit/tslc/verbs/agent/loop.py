@@ -198,9 +198,10 @@ class Agent:
         bridge_key = None
         if torchserve and any(one.bridge for one in self._versions.values()):
             bridge_key = self._bridge_key()
+        router = self._look_at_router(now)
         return Actual(
             versions=self._versions,
-            router=self._look_at_router(now),
+            router=router,
             jobs=dict(self._jobs),
             failures=dict(self._failures),
             grace=dict(self._grace),
@@ -240,6 +241,7 @@ class Agent:
             return self.record.table.bridge_key
 
     def _look_at_router(self, now: float) -> RouterSeen:
+        """Also how many requests are on archives that are not ours: their workers don't say."""
         state = self.router.state()
         taken = state.routes_taken
         self._quiet_since = (self._quiet_since or now) if taken else None
