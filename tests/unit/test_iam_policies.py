@@ -11,7 +11,7 @@ import parliament
 import pytest
 
 FOLDER = Path(__file__).parents[2] / "deploy" / "iam"
-ROLES = ("publisher", "node", "auditor", "janitor")
+ROLES = ("publisher", "releaser", "node", "auditor", "janitor")
 OBJECTS = "arn:aws:s3:::EXAMPLE-BUCKET/EXAMPLE-PREFIX/"
 
 
@@ -39,8 +39,12 @@ def test_every_policy_is_tested() -> None:
     assert {path.stem for path in FOLDER.glob("*.json")} == {*ROLES, "bucket"}
 
 
-def test_the_buckets_policy_tells_everybody_what_the_publishers_tells_the_publisher() -> None:
-    denied = {one["Sid"]: one for one in statements("publisher") if one["Effect"] == "Deny"}
+def denials(role: str) -> dict[str, dict[str, Any]]:
+    return {one["Sid"]: one for one in statements(role) if one["Effect"] == "Deny"}
+
+
+def test_the_buckets_policy_tells_everybody_what_those_who_write_are_told() -> None:
+    denied = denials("publisher") | denials("releaser")
     everybody = {one["Sid"]: one for one in statements("bucket")}
     assert everybody == {sid: {**one, "Principal": "*"} for sid, one in denied.items()}
     assert not findings((FOLDER / "bucket.json").read_text())
@@ -68,6 +72,8 @@ def test_nothing_is_allowed_by_a_star(role: str) -> None:
 BLOB = "blobs/sha256/00"
 MANIFEST = "models/bot/1.0.0/manifest.json"
 STATE = "environments/production/state.json"
+ENTRY = "environments/production/history/0000000007.json"
+REPORT = "environments/production/nodes/n1.json"
 
 
 @pytest.mark.parametrize("role", ROLES)
@@ -83,9 +89,37 @@ def test_only_a_publisher_adds_versions_and_only_a_janitor_deletes_content() -> 
     assert not any(allows(role, "s3:DeleteObject", MANIFEST) for role in ROLES)
 
 
-def test_a_node_writes_its_report_alone() -> None:
-    assert allows("node", "s3:PutObject", "environments/production/nodes/n1.json")
-    assert not any(allows(role, "s3:PutObject", STATE) for role in ROLES)
+def test_a_node_writes_its_report_alone_and_nobody_else_writes_one() -> None:
+    assert [role for role in ROLES if allows(role, "s3:PutObject", REPORT)] == ["node"]
+
+
+def test_only_a_releaser_changes_an_environment_and_nobody_deletes_in_one() -> None:
+    for key in (STATE, ENTRY):
+        assert [role for role in ROLES if allows(role, "s3:PutObject", key)] == ["releaser"]
+    for key in (STATE, ENTRY, REPORT):
+        assert not any(allows(role, "s3:DeleteObject", key) for role in ROLES)
+
+
+def test_whoever_releases_serves_or_audits_reads_environments() -> None:
+    for key in (STATE, ENTRY, REPORT):
+        found = [role for role in ROLES if allows(role, "s3:GetObject", key)]
+        assert found == ["releaser", "node", "auditor", "janitor"]
+
+
+def test_a_releaser_can_neither_replace_nor_delete_history() -> None:
+    denied = denials("releaser")
+    replaced, deleted = denied["NeverReplaceHistory"], denied["NeverDeleteHistory"]
+    assert replaced["Condition"] == {"Null": {"s3:if-none-match": "true"}}
+    assert set(deleted["Action"]) == {"s3:DeleteObject", "s3:DeleteObjectVersion"}
+    for one in (replaced, deleted):
+        assert fnmatchcase(f"{OBJECTS}{ENTRY}", one["Resource"][0])
+
+
+def test_a_releaser_can_not_write_a_state_without_saying_which_it_replaces() -> None:
+    denied = denials("releaser")["NeverOverwriteAStateUnseen"]
+    # Both: a state is written where none is, or in the place of the one that was read.
+    assert denied["Condition"] == {"Null": {"s3:if-match": "true", "s3:if-none-match": "true"}}
+    assert fnmatchcase(f"{OBJECTS}{STATE}", denied["Resource"][0])
 
 
 def test_a_publisher_can_not_replace_a_version_whatever_it_asks() -> None:
