@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -49,10 +50,13 @@ class Worker:
 
 
 @contextmanager
-def worker(folder: Path, model: str, version: str, door: Path | None = None) -> Iterator[Worker]:
+def worker(
+    folder: Path, model: str, version: str, door: Path | None = None, *, fast: bool = False
+) -> Iterator[Worker]:
+    """`fast`: one that answers whatever it is asked with two bytes."""
     door = door or folder / f"{model}@{version}@{next(_numbers)}.sock"
     door.unlink(missing_ok=True)
-    command = [sys.executable, __file__, str(door)]
+    command = [sys.executable, __file__, str(door), *(["--fast"] if fast else [])]
     process = subprocess.Popen(command, cwd=Path(__file__).parent / "tiny_engine")
     try:
         assert eventually(lambda: door.exists() or _listens(door.name), 30)
@@ -82,6 +86,8 @@ class Router:
     def serve(self, table: RouterTable) -> None:
         """Upstreams first, then routes; both are in force when it returns."""
         self.upstreams(table)
+        names = {one.name for one in table.upstreams if one.doors or one.bridge}
+        assert eventually(lambda: names <= self.envoy.state().active), self.envoy.state()
         self.routes(table)
 
     def upstreams(self, table: RouterTable) -> None:
@@ -122,15 +128,17 @@ class Router:
 
 
 @contextmanager
-def router(folder: Path, *, ca: Path | None = None, **settings: Any) -> Iterator[Router]:
+def router(
+    folder: Path, *, ca: Path | None = None, patience: float = 30, **settings: Any
+) -> Iterator[Router]:
     root = folder / f"r{next(_numbers)}"
-    port = pick_steady(1)[0]
-    chosen = RouterSettings(port=port, hash_salt=SALT, **settings)
+    settings.setdefault("port", pick_steady(1)[0])
+    chosen = RouterSettings(hash_salt=SALT, **settings)
     paths = RouterPaths(root)
     envoy_process.prepare(paths, chosen)
     with running(paths, chosen) as process:
         started = Router(EnvoyRouter(paths, chosen), process, ca)
-        assert eventually(lambda: started.envoy.state().listening, 30), started.envoy.state()
+        assert eventually(lambda: started.envoy.state().listening, patience), started.envoy.state()
         yield started
         started.client.close()
 
@@ -256,25 +264,20 @@ async def versions_of(
     return found
 
 
-@asynccontextmanager
-async def fast_door(path: Path) -> AsyncIterator[Path]:
-    """A worker that answers everything with two bytes, and costs next to nothing."""
+async def _serve_fast(door: str) -> None:
+    """Be a worker that answers everything with two bytes, and costs next to nothing."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
             while head := await reader.readuntil(b"\r\n\r\n"):
                 found = [x for x in head.lower().split(b"\r\n") if x.startswith(b"content-length:")]
                 if found:
                     await reader.readexactly(int(found[0].split(b":")[1]))
                 writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
-        except (asyncio.IncompleteReadError, ConnectionError):
-            writer.close()
+        writer.close()
 
-    server = await asyncio.start_unix_server(answer, str(path))
-    try:
-        yield path
-    finally:
-        server.close()
+    server = await asyncio.start_unix_server(answer, door)
+    await server.serve_forever()
 
 
 def _serve(door: str) -> None:
@@ -306,4 +309,7 @@ def _serve(door: str) -> None:
 
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parent / "tiny_engine"))
-    _serve(sys.argv[1])
+    if sys.argv[2:] == ["--fast"]:
+        asyncio.run(_serve_fast(sys.argv[1]))
+    else:
+        _serve(sys.argv[1])

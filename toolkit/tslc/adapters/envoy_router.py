@@ -66,8 +66,8 @@ class EnvoyRouter:
         Upstreams that routes in force lead to have to be among them.
         """
         wanted = self._wanted()
-        chained = {*wanted.needed(taken=self.state().routes_taken), *chains(table)}
-        files = upstream_files(table.upstreams, tuple(chained), self.paths, self.settings)
+        chained = tuple({*wanted.needed, *chains(table)})
+        files = upstream_files(table.upstreams, chained, self.paths, self.settings)
         self._write_upstreams(wanted, files)
         self._remove_stale(files)
 
@@ -76,11 +76,9 @@ class EnvoyRouter:
 
         They are not while Envoy has not taken every cluster they lead to.
         """
-        state, wanted, chained = self.state(), self._wanted(), chains(table)
         file = route_file(table, self.settings)
-        wanted = wanted.with_routes(file.routes.version, chained, taken=state.routes_taken)
-        needed = wanted.needed(taken=False)
-        upstreams = upstream_files(table.upstreams, needed, self.paths, self.settings)
+        wanted = self._wanted().with_routes(file.routes.version, chains(table))
+        upstreams = upstream_files(table.upstreams, wanted.needed, self.paths, self.settings)
         self._write_upstreams(wanted, upstreams)
         if not self._have(upstreams.clusters.version, file.named):
             return False
@@ -115,13 +113,15 @@ class EnvoyRouter:
             write_private(path, content)
 
     def _wanted(self) -> Wanted:
-        return Wanted.parse(_read(self.paths.wanted) or "")
+        """What is wanted so far, less what only routes before it needed."""
+        state = self.state()
+        return state.wanted.settled(taken=state.routes_taken)
 
     # --- ask ---------------------------------------------------------------------------------
 
     def state(self) -> RouterState:
         """What Envoy has now; never raises: an Envoy that does not answer is a state, too."""
-        wanted = self._wanted()
+        wanted = Wanted.parse(_read(self.paths.wanted) or "")
         try:
             stats = self._stats()
         except RemoteFailed as error:

@@ -28,6 +28,8 @@ _HEALTH_TIMEOUT = 5.0
 _HEALTH_EVERY = 1.0
 _EJECTED_SECONDS = 5.0
 _CONNECT_SECONDS = 2.0
+# Percent of a version's workers that may be away before the rest counts as too few.
+_ONE_IS_ENOUGH = 1_000_000
 # Idle connections are closed here before the worker does it.
 _IDLE_SECONDS = 3600
 _BRIDGE_IDLE_SECONDS = 30
@@ -67,6 +69,8 @@ def render_endpoints(upstream: Upstream, settings: RouterSettings) -> Discovery:
     assignment = {
         "cluster_name": version_cluster(upstream.name),
         "endpoints": [{"lb_endpoints": endpoints}] if endpoints else [],
+        # A version keeps all its requests while one of its workers is well.
+        "policy": {"overprovisioning_factor": 100_000},
     }
     return discovery(ENDPOINTS, [assignment])
 
@@ -91,7 +95,11 @@ def _version(upstream: Upstream, name: str, limit: int, paths: RouterPaths) -> J
         "connect_timeout": seconds(_CONNECT_SECONDS),
         "lb_policy": "LEAST_REQUEST",
         "ignore_health_on_host_removal": True,
-        "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
+        "common_lb_config": {
+            "healthy_panic_threshold": {"value": 0},
+            # Else Envoy's threads may hear a second later that a worker came or died.
+            "update_merge_window": "0s",
+        },
         "outlier_detection": _outlier_detection(),
         "circuit_breakers": {"thresholds": [_thresholds(limit)]},
         "typed_extension_protocol_options": _protocol(upstream),

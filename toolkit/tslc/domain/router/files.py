@@ -86,18 +86,20 @@ class Wanted:
         endpoints = sorted((name, one.version) for name, one in files.endpoints.items())
         return replace(self, clusters=files.clusters.version, endpoints=tuple(endpoints))
 
-    def with_routes(self, version: str, chained: tuple[Chain, ...], *, taken: bool) -> Wanted:
-        """`taken`: Envoy has the routes asked for before, and no earlier ones."""
+    def settled(self, *, taken: bool) -> Wanted:
+        """`taken`: Envoy has the routes asked for last, so that earlier ones need nothing more."""
+        return replace(self, earlier=()) if taken else self
+
+    def with_routes(self, version: str, chained: tuple[Chain, ...]) -> Wanted:
         if version == self.routes:
             return self
-        earlier = self.chains if taken else (*self.chains, *self.earlier)
-        return replace(
-            self, routes=version, chains=chained, earlier=tuple(sorted({*earlier} - {*chained}))
-        )
+        earlier = {*self.chains, *self.earlier} - {*chained}
+        return replace(self, routes=version, chains=chained, earlier=tuple(sorted(earlier)))
 
-    def needed(self, *, taken: bool) -> tuple[Chain, ...]:
-        """The chains that routes lead to, as far as one can know."""
-        return tuple(sorted({*self.chains, *(() if taken else self.earlier)}))
+    @property
+    def needed(self) -> tuple[Chain, ...]:
+        """The chains that routes may lead to."""
+        return tuple(sorted({*self.chains, *self.earlier}))
 
 
 def _parse_chains(found: object) -> tuple[Chain, ...]:

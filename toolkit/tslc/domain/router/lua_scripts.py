@@ -10,10 +10,13 @@ from tslc.domain.router.lua_sha256 import SHA256
 from tslc.domain.router.names import (
     KEY_HEADER,
     METADATA,
+    MODEL_HEADER,
+    OWN_HEADER,
     STAGE,
     STAGE_KEY,
     STAGE_ROUTE,
     USER_HEADER,
+    VERSION_HEADER,
 )
 
 # A key in memory is forgotten when so many others were asked for.
@@ -51,6 +54,11 @@ function envoy_on_response(response)
   local seconds = headers:get("x-ratelimit-reset")
   if seconds ~= nil and headers:get(":status") == "429" then
     headers:replace("retry-after", seconds)
+  end
+  if headers:get("{OWN_HEADER}") ~= nil then
+    for _, name in ipairs({{"{OWN_HEADER}", "{MODEL_HEADER}", "{VERSION_HEADER}"}}) do
+      headers:remove(name)
+    end
   end
 end
 """

@@ -31,6 +31,8 @@ VERSION_HEADER = "x-tslc-version"
 MODEL_HEADER = "x-tslc-model"
 KEY_HEADER = "x-tslc-key-sha256"
 USER_HEADER = "x-tslc-user"
+# Of an answer the router made itself, until it is sent: no version has answered.
+OWN_HEADER = "x-tslc-own"
 BRIDGE_HEADER = "x-tslc-bridge-version"
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from tslc.domain.router.discovery import Json
-from tslc.domain.router.names import METADATA, STAGE, STAGE_KEY
+from tslc.domain.router.names import METADATA, OWN_HEADER, STAGE, STAGE_KEY
 from tslc.domain.router.settings import MIB, RouterSettings
 
 HEALTH = "/health"
@@ -97,6 +97,7 @@ def _mapper(which: Json, kind: str, message: str | None) -> Json:
     return {
         "filter": which,
         "body_format_override": {"json_format": {"error": error}},
+        "headers_to_add": [{"header": {"key": OWN_HEADER, "value": "1"}}],
         **body,
     }
 
@@ -112,12 +113,9 @@ def _escaped_slash() -> Json:
 def _no_key() -> Json:
     """Access control says 403, and has just seen the script before it."""
     message = "A valid API key is needed: 'Authorization: Bearer KEY'."
+    mapper = _mapper(_refused_at(STAGE_KEY, otherwise=False), _TYPES[401], message)
     header = {"key": "www-authenticate", "value": "Bearer"}
-    return {
-        **_mapper(_refused_at(STAGE_KEY, otherwise=False), _TYPES[401], message),
-        "status_code": 401,
-        "headers_to_add": [{"header": header}],
-    }
+    return {**mapper, "status_code": 401, "headers_to_add": [{"header": header}]}
 
 
 def _no_upgrade() -> Json:

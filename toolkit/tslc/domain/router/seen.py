@@ -24,6 +24,9 @@ _CLUSTERS = "cluster_manager.cds.version_text"
 _ROUTES = f"http.{LISTENER}.rds.{ROUTES}.version_text"
 _LISTENERS = "listener_manager.total_listeners_active"
 _LINE = re.compile(r"\[([0-9-]+ [0-9:.]+)\](?:\[[^]]*\])*\s*(?:\[[^]]*\]\s*)?(.*)")
+# What follows in an entry is the refused message itself.
+_PRINTED = "goo.gle/"
+_LONGEST = 400
 _REFUSED = re.compile(r"reject|failed to load|Unable to|error adding|cannot bind", re.IGNORECASE)
 
 
@@ -127,16 +130,30 @@ def read_state(
 
 
 def refusals(log: Iterable[str], since: datetime | None) -> tuple[str, ...]:
-    """What the log says was not taken, each once."""
+    """What the log says was not taken, each once.
+
+    Envoy prints what it refused, secrets and all, between the first line of an entry and a last one
+    that begins with a colon: that is left out.
+    """
     found = []
-    for line in log:
-        match = _LINE.match(line)
-        if match is None or not _REFUSED.search(match[2]):
-            continue
-        at = datetime.strptime(match[1], "%Y-%m-%d %H:%M:%S.%f")
-        if since is None or at >= since:
-            found.append(match[2].strip())
+    for at, lines in _entries(log):
+        if _REFUSED.search(lines[0]) and (since is None or at >= since):
+            head = lines[0].partition(_PRINTED)[0].strip()
+            tail = lines[-1] if len(lines) > 1 and lines[-1].startswith(":") else ""
+            found.append(f"{head}{tail}"[:_LONGEST])
     return tuple(dict.fromkeys(found))
+
+
+def _entries(log: Iterable[str]) -> list[tuple[datetime, list[str]]]:
+    """The log's entries: when, and their lines."""
+    entries: list[tuple[datetime, list[str]]] = []
+    for line in log:
+        if match := _LINE.match(line):
+            at = datetime.strptime(match[1], "%Y-%m-%d %H:%M:%S.%f")
+            entries.append((at, [match[2]]))
+        elif entries:
+            entries[-1][1].append(line)
+    return entries
 
 
 def _clusters(stats: Mapping[str, int | str]) -> dict[str, ClusterSeen]:
