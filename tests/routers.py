@@ -92,11 +92,12 @@ class Router:
 
     def upstreams(self, table: RouterTable) -> None:
         self.envoy.publish_upstreams(table)
-        assert eventually(lambda: self.envoy.state().upstreams_taken), self.envoy.state()
+        assert eventually(lambda: self.envoy.state().upstreams_taken, 30), self.envoy.state()
 
     def routes(self, table: RouterTable) -> None:
-        assert self.envoy.publish_routes(table), self.envoy.state()
-        assert eventually(lambda: self.envoy.state().routes_taken), self.envoy.state()
+        # They are held back while Envoy warms a cluster up, and published again.
+        assert eventually(lambda: self.envoy.publish_routes(table), 30), self.envoy.state()
+        assert eventually(lambda: self.envoy.state().routes_taken, 30), self.envoy.state()
         # Each of Envoy's threads takes them in its own time.
         version = self.envoy.state().routes_version
         assert version
