@@ -35,7 +35,7 @@ model: $(MODEL)/config.json ## make the demo model's folder (once, outside the c
 $(MODEL)/config.json: | $(VENV)/.ready
 	$(BIN)/python archives/quickstart/make_weights.py "$(MODEL)"
 
-demo: setup model ## the main job: build, register, ask, switch, stop; a real model answers
+demo: setup model ## the main job: build, push, split, promote, roll back; a real model answers
 	$(BIN)/python archives/quickstart/demo.py
 
 test: setup model ## every test, from units to a real model behind a real TorchServe

@@ -20,7 +20,7 @@ from store_shop import Shop
 from tslc.adapters.environment_objects import EnvironmentObjects
 from tslc.adapters.s3_errors import Unchanged
 from tslc.domain.release.changes import promote
-from tslc.domain.release.report import NodeReport
+from tslc.domain.release.report import ModelReport, NodeReport, Phase, VersionReport
 from tslc.domain.release.state import ModelState, Strategy
 from tslc.errors import Refused
 from tslc.verbs.environment import Telling, change_model
@@ -264,3 +264,40 @@ def test_an_unsigned_version_is_not_promoted_where_only_signed_ones_are_taken(
     assert done.returncode == 3
     assert "is not signed, and production takes signed versions only" in done.stderr
     assert not list(shop.store().list("environments/production"))
+
+
+def test_without_its_state_an_environment_with_a_history_is_not_begun_anew(shop: Shop) -> None:
+    change(shop, "1.0.0")
+    change(shop, "1.1.0")
+    state = shop.read(STATE)
+    shop.store().delete([STATE])
+    for words in (("promote", "m", "1.2.0"), ("keys", "create", "k")):
+        refused = shop(*words)
+        assert refused.code == 3
+        assert "its history has 2 generations" in refused.err
+        assert "copy history/0000000002.json" in refused.err
+    assert shop.store().get(STATE, 1 << 20) is None
+    shop.overwrite(STATE, shop.read("environments/dev/history/0000000002.json"))
+    assert shop.read(STATE) == state
+    assert shop.ok("promote", "m", "1.2.0")["generation"] == 3
+
+
+def test_a_damaged_state_is_found_by_verify_which_names_the_entry_to_put_back(shop: Shop) -> None:
+    change(shop, "1.0.0")
+    change(shop, "1.1.0")
+    shop.overwrite(STATE, b"{}")
+    found = shop("history", "verify")
+    assert found.code == 3
+    assert "dev/history/0000000002.json to state.json" in found.err
+
+
+def test_a_version_that_never_came_up_is_not_kept_warm_by_a_rollback(shop: Shop) -> None:
+    change(shop, "1.0.0")
+    change(shop, "1.1.0")
+    seen = {"1.0.0": VersionReport(Phase.READY), "1.1.0": VersionReport(Phase.FAILED)}
+    told = {"m": ModelReport(True, seen)}
+    objects(shop).write_report(NodeReport("n", "dev", 2, "0", "", models=told))
+    shop.ok("rollback", "m")
+    state = objects(shop).read_state()
+    assert state is not None
+    assert state.state.models["m"].versions == ("1.0.0",)

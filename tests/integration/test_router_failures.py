@@ -18,7 +18,7 @@ from routers import Router, Worker, load, route, router, running, upstream, work
 from tslc.adapters import envoy_process
 from tslc.adapters.envoy_router import EnvoyRouter
 from tslc.adapters.private_files import write_private
-from tslc.domain.router.table import ApiKey, RouterTable, Shadow, UpstreamName
+from tslc.domain.router.table import ApiKey, RouterTable, Shadow, Sticky, StickyBy, UpstreamName
 
 pytestmark = pytest.mark.integration
 
@@ -100,6 +100,7 @@ async def test_without_any_worker_the_answer_is_503_in_openais_shape(
         assert answer.status_code == 503
         assert answer.json()["error"]["type"] == "ServiceUnavailableError"
         assert answer.json()["error"]["code"] == 503
+        assert "x-tslc-version" not in answer.headers, "none has answered"
 
 
 async def test_a_stream_that_broke_off_is_not_begun_again(
@@ -156,11 +157,12 @@ def test_refused_routes_leave_the_old_ones_and_the_reason_is_told(
 ) -> None:
     table = split(10_000, pair)
     one.serve(table)
-    # Envoy wants 1 token at least, and names one of the two fields that say how many.
-    key = ApiKey("k", "0" * 64, 0)
-    bad = RouterTable(table.models, table.upstreams, keys=(key,))
+    # No header has such a name.
+    split_by = replace(table.models[0], sticky=Sticky(StickyBy.HEADER, "a\nb"))
+    key = ApiKey("k", "0" * 64)
+    bad = RouterTable((split_by,), table.upstreams, keys=(key,))
     one.envoy.publish_routes(bad)
-    assert eventually(lambda: "TokensPerFill" in one.envoy.state().problem, 10)
+    assert eventually(lambda: "HeaderName" in one.envoy.state().problem, 10)
     state = one.envoy.state()
     assert key.sha256 not in state.problem
     assert not state.routes_taken

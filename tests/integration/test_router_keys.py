@@ -120,6 +120,12 @@ def test_each_key_has_its_own_rate(one: Router, table: RouterTable) -> None:
         assert {one.ask(headers=bearer(text)).status_code for _ in range(20)} == {200}
 
 
+def test_a_key_that_may_never_ask_opens_nothing(one: Router, table: RouterTable) -> None:
+    one.serve(replace(table, keys=(key("never", "n", 0),)))
+    for headers in (bearer("n"), {}):
+        assert one.ask(headers=headers).status_code == 401
+
+
 def test_no_key_and_no_user_is_in_any_log_or_readable_file(one: Router, table: RouterTable) -> None:
     split = replace(table.models[0], sticky=Sticky(StickyBy.HEADER, "x-user-id"))
     one.serve(replace(table, models=(split,), keys=(key("ann", "secret-a"),)))

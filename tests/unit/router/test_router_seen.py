@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tslc.adapters import envoy_process
-from tslc.domain.router.files import Wanted
+from tslc.domain.router.files import Wanted, route_file
 from tslc.domain.router.lua_sha256 import SHA256
 from tslc.domain.router.names import chain, chain_cluster, shadow_cluster, version_cluster
 from tslc.domain.router.seen import RouterState, read_state, refusals, upstream_of
-from tslc.domain.router.settings import RouterPaths
-from tslc.domain.router.table import UpstreamName
+from tslc.domain.router.settings import RouterPaths, RouterSettings
+from tslc.domain.router.table import ApiKey, RouterTable, UpstreamName
 from tslc.errors import BadInput
 
 WANTED = Wanted("c1", "r1", (("m@1", "e1"),))
@@ -165,9 +165,29 @@ def test_an_envoy_that_is_not_installed_is_an_error_with_a_hint(
 
 
 def test_a_folder_too_deep_for_a_socket_is_refused(tmp_path: Path) -> None:
-    from tslc.domain.router.settings import RouterSettings
-
     deep = RouterPaths(tmp_path / ("x" * 120))
     with pytest.raises(BadInput, match="too long"):
         envoy_process.prepare(deep, RouterSettings(port=1, hash_salt="s" * 16))
     assert not deep.root.exists()
+
+
+@pytest.mark.parametrize(
+    ("host", "keys", "kept"),
+    [
+        ("127.0.0.1", (), True),
+        ("0.0.0.0", (), False),
+        ("0.0.0.0", (ApiKey("k", "0" * 64),), True),
+        ("0.0.0.0", (ApiKey("never", "0" * 64, 0),), True),
+    ],
+)
+def test_routes_of_the_last_start_are_served_again_unless_they_let_everybody_in(
+    tmp_path: Path, host: str, keys: tuple[ApiKey, ...], kept: bool
+) -> None:
+    paths = RouterPaths(tmp_path / "r")
+    settings = RouterSettings(host=host, port=1, hash_salt="s" * 16)
+    envoy_process.prepare(paths, settings)
+    routes = route_file(RouterTable(pinning=True, keys=keys), settings).routes.content
+    paths.routes.write_text(routes)
+    envoy_process.prepare(paths, settings)
+    empty = route_file(RouterTable(), settings).routes.content
+    assert paths.routes.read_text() == (routes if kept else empty)

@@ -17,6 +17,7 @@ from tslc.adapters.private_files import create_private, write_private
 from tslc.domain.router.bootstrap import render_bootstrap
 from tslc.domain.router.files import Wanted, route_file, upstream_files
 from tslc.domain.router.listener import render_certificate, render_listener
+from tslc.domain.router.routes import ask_for_keys
 from tslc.domain.router.settings import RouterPaths, RouterSettings
 from tslc.domain.router.table import RouterTable
 from tslc.errors import BadFile, BadInput
@@ -80,10 +81,17 @@ def prepare(paths: RouterPaths, settings: RouterSettings) -> None:
     write_private(paths.certificate, render_certificate(settings).content)
     # Nothing counts as published: other settings or another tslc may mean other files.
     write_private(paths.wanted, Wanted().render())
-    if not (paths.clusters.exists() and paths.routes.exists()):
+    if not _may_serve_again(paths, settings):
         _write_empty(paths, settings)
     for log in (paths.log, paths.access_log):
         _open_log(log)
+
+
+def _may_serve_again(paths: RouterPaths, settings: RouterSettings) -> bool:
+    """Routes that let everybody in are not for a router that others than this machine can reach."""
+    if not (paths.clusters.exists() and paths.routes.exists()):
+        return False
+    return not settings.needs_keys or ask_for_keys(paths.routes.read_text("utf-8"))
 
 
 def _write_empty(paths: RouterPaths, settings: RouterSettings) -> None:

@@ -69,6 +69,12 @@ def verify(name: str, as_json: bool, **flags: Any) -> None:
         "head": done.head,
         "flaws": found,
     }
+    if done.state_problem:
+        good = done.entries - len(found)
+        last = f"{environment}/history/{done.entries:010d}.json"
+        hint = f"copy {last} to state.json beside it" if good and not found else "see the flaws"
+        told = [f"  generation {one.generation}: {one.problem}" for one in done.flaws]
+        raise Refused("\n".join([done.state_problem, *told]), hint=hint)
     if as_json or not found:
         said = f"{environment}: {plural(done.entries, 'entry').replace('entrys', 'entries')}, whole"
         emit(document, f"{said}; head {done.head}", as_json=as_json)

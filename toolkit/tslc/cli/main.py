@@ -40,7 +40,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "split": ("split", "Divide a model's traffic between versions."),
     "status": ("status", "Show a node, or an environment: desired against actual."),
     "unregister": ("unregister", "Take a version off the node."),
-    "up": ("up", "Start a local TorchServe as it should be run."),
+    "up": ("up", "Start a node: TorchServe, router, agent, and a store if it has none."),
     "verify": ("verify", "Read a version in the store and check every byte of it."),
 }
 

@@ -8,6 +8,7 @@ import click
 
 from tslc.cli.change_options import Changing, change_options
 from tslc.domain.release.changes import rollback
+from tslc.verbs.environment_status import ready_versions
 
 
 @click.command("rollback")
@@ -32,4 +33,6 @@ def command(
     """
     changing = Changing.of(name, reason, waits, timeout, dry_run, as_json, flags)
     what = f"rollback {model}" + (f" --to {to}" if to else "")
-    changing.carry_out(model, lambda before: rollback(model, before, to), what, loaded=False)
+    there = ready_versions(changing.store, changing.environment, model)
+    decide = lambda before: rollback(model, before, to, loaded=there)  # noqa: E731
+    changing.carry_out(model, decide, what, loaded=False)

@@ -65,6 +65,7 @@ def port_options(command: Command) -> Command:
     is_flag=True,
     help="Let everybody in who reaches the router, also without API keys.",
 )
+@click.option("--node-id", help="What the node is called in the store.  [default: HOST-NODE]")
 @dry_run_option
 @json_option
 def command(
@@ -79,6 +80,7 @@ def command(
     tls_cert: Path | None,
     tls_key: Path | None,
     open_to_all: bool,
+    node_id: str | None,
     dry_run: bool,
     as_json: bool,
     **flags: Any,
@@ -104,6 +106,7 @@ def command(
         tls_cert,
         tls_key,
         open_to_all,
+        node_id,
     )
     wish = Wish(
         name,

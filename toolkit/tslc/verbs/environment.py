@@ -83,7 +83,7 @@ def change_model(
         raise BadInput(f"model: {problem}")
     objects = EnvironmentObjects(store, environment)
     found = objects.read_state()
-    state = found.state if found else EnvironmentState(environment)
+    state = current(objects, found)
     before = state.models.get(model)
     after = decide(before)
     words = words_of(before, after)
@@ -91,6 +91,7 @@ def change_model(
         return Changed(environment, model, state.generation, (), after)
     new = [one for one in (after.versions if after else ()) if not _has(before, one)]
     manifests = at_once(lambda version: read_manifest(store, model, version), new)
+    _expect_shadow(store, model, after)
     trust = {one.version: _trusted(store, one, check) for one in manifests}
     plans = _plans(store, objects, model, before, after, manifests)
     refusals = [plan.refusal for plan in plans if plan.refusal]
@@ -112,7 +113,7 @@ def write(
     objects: EnvironmentObjects, found: TaggedState | None, telling: Telling, **changed: object
 ) -> EnvironmentState:
     """The next generation. Raises Refused when somebody else wrote it first."""
-    state = found.state if found else EnvironmentState(objects.environment)
+    state = current(objects, found)
     if found is not None:
         # A writer that died after its state left this to us.
         objects.write_entry(state)
@@ -122,6 +123,30 @@ def write(
     except LostRace:
         raise _lost(objects, state) from None
     return new
+
+
+def current(objects: EnvironmentObjects, found: TaggedState | None) -> EnvironmentState:
+    """The state that was found; an empty one where there has been none.
+
+    Raises Refused when there was one and it is gone: the next change would begin at nothing.
+    """
+    if found is not None:
+        return found.state
+    if generations := objects.generations():
+        last = generations[-1]
+        raise Refused(
+            f"the state of {objects.environment} is gone, and its history has {last} generations",
+            hint=f"copy history/{last:010d}.json of {objects.environment} to state.json beside it",
+        )
+    return EnvironmentState(objects.environment)
+
+
+def _expect_shadow(store: S3Store, model: str, after: ModelState | None) -> None:
+    """Raises Refused: requests to an archive that is not ours are not copied."""
+    if after is None or after.shadow is None:
+        return
+    if read_manifest(store, model, after.shadow.version).kind is Kind.FOREIGN:
+        raise Refused(f"{model} is an archive that others built: it can have no shadow")
 
 
 def _lost(objects: EnvironmentObjects, ours: EnvironmentState) -> Refused:

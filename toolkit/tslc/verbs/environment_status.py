@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from tslc.adapters.environment_objects import EnvironmentObjects
 from tslc.adapters.s3_store import S3Store
-from tslc.domain.release.report import Reported
+from tslc.domain.release.report import Phase, Reported
 from tslc.domain.release.state import EnvironmentState
 
 
@@ -36,3 +36,17 @@ def environment_status(store: S3Store, environment: str) -> EnvironmentStatus:
     found = objects.read_state()
     state = found.state if found else EnvironmentState(environment)
     return EnvironmentStatus(state, objects.reports())
+
+
+def ready_versions(store: S3Store, environment: str, model: str) -> frozenset[str] | None:
+    """Versions of a model that are ready on some live node; None when no live node reports."""
+    live = [one.report for one in EnvironmentObjects(store, environment).reports() if one.live]
+    if not live:
+        return None
+    return frozenset(
+        version
+        for report in live
+        if (told := report.models.get(model)) is not None
+        for version, seen in told.versions.items()
+        if seen.phase is Phase.READY
+    )

@@ -9,17 +9,18 @@ from tslc.adapters.environment_objects import EnvironmentObjects
 from tslc.adapters.s3_store import S3Store
 from tslc.domain.release.history import Flaw, Step, at, flaws, steps
 from tslc.domain.release.state import EnvironmentState
-from tslc.errors import Refused
+from tslc.errors import BadFile, Refused
 
 
 @dataclass(frozen=True)
 class Verified:
-    """`entries`: how many there are; `head`: the digest of the newest. Who keeps it elsewhere can
-    tell later that nothing before it was changed."""
+    """`entries`: how many there are; `head`: the digest of the newest: who keeps it elsewhere can
+    tell later that nothing before it was changed; `state_problem`: why the state can't be read."""
 
     entries: int
     head: str | None
     flaws: tuple[Flaw, ...]
+    state_problem: str = ""
 
 
 def read_history(store: S3Store, environment: str) -> tuple[Step, ...]:
@@ -42,7 +43,16 @@ def served_at(steps_of: tuple[Step, ...], moment: datetime) -> EnvironmentState 
 
 
 def verify_history(store: S3Store, environment: str) -> Verified:
-    entries, state = _read(store, environment)
+    """Also where the state itself is damaged: the entries tell what it was."""
+    try:
+        entries, state = _read(store, environment)
+    except BadFile as error:
+        objects = EnvironmentObjects(store, environment)
+        entries = objects.entries(objects.generations())
+        good = [one for one in entries.values() if isinstance(one, EnvironmentState)]
+        last = max(good, key=lambda one: one.generation, default=None)
+        problem = " ".join(error.message.split())
+        return Verified(len(entries), None, flaws(entries, last), problem)
     head = state.digest if state else None
     return Verified(len(entries), head, flaws(entries, state))
 

@@ -8,11 +8,10 @@ import secrets
 from tslc.adapters.environment_objects import EnvironmentObjects
 from tslc.adapters.s3_store import S3Store
 from tslc.domain.archive_name import model_name_problem
-from tslc.domain.release.state import EnvironmentState
 from tslc.domain.router.table import ApiKey
 from tslc.domain.vocabulary import nearest
 from tslc.errors import BadInput, Refused
-from tslc.verbs.environment import Telling, write
+from tslc.verbs.environment import Telling, current, write
 
 # 256 bits: no salt and no slow hash is needed for what nobody can guess.
 _BYTES = 32
@@ -33,7 +32,7 @@ def create_key(
         raise BadInput(f"a key's name: {problem}")
     objects = EnvironmentObjects(store, environment)
     found = objects.read_state()
-    state = found.state if found else EnvironmentState(environment)
+    state = current(objects, found)
     if any(key.name == name for key in state.keys):
         hint = f"tslc keys revoke {name} --env {environment}   # or choose another name"
         raise Refused(f"{environment} has a key {name} already", hint=hint)

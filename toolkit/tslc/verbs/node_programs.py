@@ -84,6 +84,7 @@ class RoutingWish:
     certificate: Path | None = None
     certificate_key: Path | None = None
     open_to_all: bool = False
+    node_id: str | None = None
 
 
 def routing_programs(
@@ -133,9 +134,10 @@ def _agent_program(paths: NodePaths, wish: RoutingWish, env: Mapping[str, str]) 
         PROGRAM_MARK: str(paths.root),
     }
     own, inherited = split_environment(wanted, env)
+    named = ("--node-id", wish.node_id) if wish.node_id else ()
     return Program(
         name=AGENT,
-        command=(sys.executable, "-P", "-m", "tslc", "agent", "--name", paths.name),
+        command=(*(sys.executable, "-P", "-m", "tslc", "agent", "--name", paths.name), *named),
         environment=own,
         inherited=inherited,
         folder=paths.root,

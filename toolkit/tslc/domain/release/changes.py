@@ -6,7 +6,7 @@ whatever was done, a rollback to any version that is loaded is possible in one s
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from tslc.domain.release.shares import WrongShare, read_share, reassign, scaled, share_text
@@ -128,10 +128,14 @@ def _shadows(state: ModelState, version: str) -> bool:
     return state.shadow is not None and state.shadow.version == version
 
 
-def rollback(model: str, before: ModelState | None, to: str | None) -> ModelState:
+def rollback(
+    model: str, before: ModelState | None, to: str | None, *, loaded: Container[str] | None = None
+) -> ModelState:
     """All traffic back to the stable version, or, when it has it, to the one before.
 
-    What was rolled back from is no target of a second rollback: it was bad.
+    What was rolled back from is no target of a second rollback: it was bad. It stays loaded where
+    it is (`loaded`: versions that are ready on some node; None: nobody knows), without traffic, for
+    whoever looks into it; one that never came up is not tried any more.
     Raises Refused when there is nothing to go back to.
     """
     if before is None:
@@ -141,8 +145,13 @@ def rollback(model: str, before: ModelState | None, to: str | None) -> ModelStat
     if target != before.stable:
         after = replace(after, previous=None)
     if before.strategy is Strategy.WARM:
-        # The bad one stays loaded for whoever looks into it; it has no traffic.
-        return after
+        shadow = after.shadow.version if after.shadow else None
+        kept = tuple(
+            one
+            for one in after.versions
+            if loaded is None or one in (target, shadow) or one in loaded
+        )
+        return replace(after, versions=kept)
     return replace(after, versions=(target,), shadow=None)
 
 

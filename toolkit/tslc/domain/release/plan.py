@@ -110,7 +110,10 @@ def _may_load(name: UpstreamName, state: ModelState, actual: Actual) -> bool:
     if state.strategy is Strategy.WARM:
         return True
     others = [one for one in actual.versions if one.model == name.model and one != name]
-    strangers = [one for one in others if one.version not in state.versions]
+    # One registered by hand goes when a hand takes it off: it is not waited for.
+    strangers = [
+        one for one in others if one.version not in state.versions and actual.versions[one].managed
+    ]
     return not strangers
 
 

@@ -44,7 +44,9 @@ class NodePlan:
 
 def estimated(weights: int, model_config: Mapping[str, object]) -> Need:
     """Need of a version that runs nowhere yet: W + C + ENGINE_BYTES, with W bytes of weights and C
-    of KV cache, VLLM_CPU_KVCACHE_SPACE GiB of `handler.environment`."""
+    of KV cache, VLLM_CPU_KVCACHE_SPACE GiB of `handler.environment`. On GPUs W and C lie there."""
+    if model_config.get("deviceType") == "gpu":
+        return Need(ENGINE_BYTES, measured=False)
     handler = model_config.get("handler")
     environment = handler.get("environment") if isinstance(handler, Mapping) else None
     stated = environment.get("VLLM_CPU_KVCACHE_SPACE") if isinstance(environment, Mapping) else None

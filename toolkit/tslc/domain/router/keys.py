@@ -38,11 +38,15 @@ def rate_filter() -> Json:
 
 
 def key_filters(keys: Sequence[ApiKey]) -> dict[str, Json]:
-    """For a virtual host: its routes are open to these keys. None: they are open to all."""
+    """For a virtual host: its routes are open to these keys. None: they are open to all.
+
+    A key that may ask no times a minute is none, and that all are such opens nothing.
+    """
     if not keys:
         return {}
-    filters = {AUTH_FILTER: _auth(keys)}
-    limited = [key for key in keys if key.per_minute is not None]
+    good = [key for key in keys if key.per_minute is None or key.per_minute > 0]
+    filters = {AUTH_FILTER: _auth(good)}
+    limited = [key for key in good if key.per_minute is not None]
     if limited:
         filters[RATE_FILTER] = _rates(limited)
     return filters

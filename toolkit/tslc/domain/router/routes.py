@@ -15,6 +15,7 @@ from tslc.domain.router.discovery import Discovery, Json, discovery
 from tslc.domain.router.keys import key_filters, open_to_all
 from tslc.domain.router.model_routes import asked_for, body_routes, method, path_routes
 from tslc.domain.router.names import (
+    AUTH_FILTER,
     KEY_HEADER,
     METADATA,
     MODEL_HEADER,
@@ -55,6 +56,17 @@ def render_routes(table: RouterTable, settings: RouterSettings) -> Discovery:
         "max_direct_response_body_size_bytes": MIB,
     }
     return discovery(ROUTES_TYPE, [resource])
+
+
+def ask_for_keys(content: str) -> bool:
+    """Whether a file of routes lets only keys in; not one that can't be read."""
+    try:
+        (resource,) = json.loads(content)["resources"]
+        return all(
+            AUTH_FILTER in host["typed_per_filter_config"] for host in resource["virtual_hosts"]
+        )
+    except (ValueError, LookupError, TypeError):
+        return False
 
 
 def _routes(table: RouterTable, settings: RouterSettings) -> Iterator[Json]:

@@ -54,7 +54,7 @@ class StickyBy(StrEnum):
 
 @dataclass(frozen=True)
 class Sticky:
-    """By what a user is told from another. Law: `Sticky.parse(str(sticky)) == sticky`."""
+    """By what a user is told from another; `parse_sticky` reads what `str` writes."""
 
     by: StickyBy
     name: str

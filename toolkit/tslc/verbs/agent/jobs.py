@@ -68,12 +68,13 @@ class Jobs:
     environ: Mapping[str, str]
     report: Callable[[UpstreamName, str], None]
 
-    def run(self, job: Job, name: UpstreamName) -> Done:
+    def run(self, job: Job, name: UpstreamName, *, managed: bool) -> Done:
+        """`managed`: the agent put the version there, from the store."""
         match job:
             case Job.LOAD:
                 return self._load(name)
             case Job.PROVE:
-                return self._prove(name)
+                return self._prove(name, managed=managed)
             case Job.HEAL:
                 return self._heal(name)
             case Job.UNLOAD:
@@ -124,13 +125,14 @@ class Jobs:
 
     # --- prove -------------------------------------------------------------------------------
 
-    def _prove(self, name: UpstreamName) -> Done:
+    def _prove(self, name: UpstreamName, *, managed: bool) -> Done:
         """The workers that are there pass the golden prompts, or none of them counts."""
         if built_by_others(self._place(name)):
             described = self._described(name)
             return Done(_keys(name, described.ready_pids))
         archive = open_archive(self._place(name))
-        self._expect_stored(name, archive)
+        if not managed:
+            self._expect_stored(name, archive)
         config = self._config(archive)
         prompts = parse_golden(archive.golden, f"{archive.path}: {archive.manifest.golden}")
         doors = worker_door.doors_of(self.paths.run, name.model, name.version)

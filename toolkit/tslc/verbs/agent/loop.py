@@ -98,6 +98,7 @@ class Agent:
     _versions: dict[UpstreamName, VersionSeen] = field(default_factory=dict)
     _memory: dict[UpstreamName, int] = field(default_factory=dict)
     _memory_at: float = float("-inf")
+    _generation: int = -1
     _quiet_since: float | None = None
     _problems: list[str] = field(default_factory=list)
     _said: tuple[str, ...] = ()
@@ -154,6 +155,7 @@ class Agent:
         self._take_outcomes()
         now = self.clock()
         desired = self.store.seen.state
+        self._heed(desired)
         actual = self._look(desired, now)
         actions: tuple[Action, ...] = ()
         if desired is not None:
@@ -162,6 +164,13 @@ class Agent:
                 self._begin(action)
             self._tell(desired, actual, now)
         return any(not isinstance(action, Start) for action in actions)
+
+    def _heed(self, desired: EnvironmentState | None) -> None:
+        """Who asks again does not wait for the pause after an earlier failure."""
+        generation = desired.generation if desired else 0
+        if generation != self._generation:
+            self._generation = generation
+            self._failures.clear()
 
     @property
     def _pinning(self) -> bool:
@@ -304,7 +313,9 @@ class Agent:
 
     def _run(self, job: Job, name: UpstreamName) -> None:
         try:
-            outcome = _Outcome(job, name, self.jobs.run(job, name))
+            outcome = _Outcome(
+                job, name, self.jobs.run(job, name, managed=name in self.record.managed)
+            )
         except TslcError as error:
             outcome = _Outcome(job, name, failure=error.message)
         except BaseException as bug:  # noqa: BLE001 - raised again where the agent ends by it
@@ -352,6 +363,7 @@ class Agent:
     def _tell(self, desired: EnvironmentState, actual: Actual, now: float) -> None:
         if now - self._memory_at >= _MEMORY_EVERY:
             self._memory_at = now
+            self._rotate_access_log()
             self._memory = {
                 name: held_memory(worker.pid for worker in one.workers)
                 for name, one in actual.versions.items()
@@ -376,6 +388,12 @@ class Agent:
             if problem not in self._said:
                 self._say(problem)
         self._said = tuple(self._problems)
+
+    def _rotate_access_log(self) -> None:
+        try:
+            self.router.rotate_access_log(_LARGEST_ACCESS_LOG)
+        except RemoteFailed as error:
+            self._problems.append(error.message)
 
     def _say(self, text: str) -> None:
         self.wish.say(text)

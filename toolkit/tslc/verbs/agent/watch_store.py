@@ -102,10 +102,12 @@ class StoreWatch:
         try:
             found = self._open().read_state(unless=self._tag)
             self._tag = found.tag if found else None
-            # An environment nobody has written to yet wants nothing; one whose state vanished is
-            # no wish to stop.
-            state = found.state if found else seen.state or EnvironmentState(self.environment)
-            bad = "" if found or not (seen.state and seen.state.generation) else _VANISHED
+            # An environment nobody has written to yet wants nothing.
+            state = found.state if found else EnvironmentState(self.environment)
+            bad = ""
+            if seen.state is not None and seen.state.generation > state.generation:
+                # Nobody goes back: it was deleted, or an old copy was put there.
+                state, bad = seen.state, _OLDER
             self._take(replace(seen, state=state, away="", bad_state=bad))
         except Unchanged:
             self._take(replace(seen, away=""))
@@ -168,4 +170,7 @@ class StoreWatch:
         return objects
 
 
-_VANISHED = "the state of the environment vanished from the store; the last one holds"
+_OLDER = (
+    "the store's state is older than this node's, or gone: this node keeps the newer one "
+    "(restore it from the history, or delete agent/desired.json here and restart the agent)"
+)
