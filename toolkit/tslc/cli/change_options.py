@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
+from functools import cached_property
 from typing import Any
 
 import click
@@ -41,7 +43,16 @@ strategy_option = click.option(
 
 
 def change_options(command: Command) -> Command:
-    """`--env` and the other settings, `--reason`, `--wait`, `--timeout`, `--dry-run`, `--json`."""
+    """`--env` and the other settings, `--reason`, `--wait`, `--timeout`, `--dry-run`, `--json`; the
+    command gets them as `changing`."""
+
+    @functools.wraps(command)
+    def call(**given: Any) -> None:
+        own = {one.name: given.pop(one.name) for one in fields(Changing) if one.name != "flags"}
+        flags = {key: given.pop(key) for key in list(given) if key.startswith("setting")}
+        command(changing=Changing(**own, flags=flags), **given)
+
+    wrapped: Command = call
     for option in (
         json_option,
         dry_run_option,
@@ -52,30 +63,33 @@ def change_options(command: Command) -> Command:
         click.option("--reason", default="", metavar="TEXT", help="Why; it goes into the history."),
         store_options,
     ):
-        command = option(command)
-    return command
+        wrapped = option(wrapped)
+    return wrapped
 
 
-@dataclass(frozen=True)
+@dataclass
 class Changing:
-    """A change as the command line gave it."""
+    """A change as the command line gave it. `name`: the node whose own store may be meant."""
 
-    settings: Settings
-    store: S3Store
-    environment: str
+    name: str
     reason: str
     waits: bool
     timeout: float
     dry_run: bool
     as_json: bool
+    flags: dict[str, Any] = field(default_factory=dict)
 
-    @classmethod
-    def of(cls, name: str, reason: str, waits: bool, timeout: float, dry_run: bool, as_json: bool,
-           flags: dict[str, Any]) -> Changing:  # fmt: skip
-        settings = settings_of(flags)
-        environment = settings.environment().name
-        store = open_store(settings, node_of(name))
-        return cls(settings, store, environment, reason, waits, timeout, dry_run, as_json)
+    @cached_property
+    def settings(self) -> Settings:
+        return settings_of(self.flags)
+
+    @cached_property
+    def store(self) -> S3Store:
+        return open_store(self.settings, node_of(self.name))
+
+    @property
+    def environment(self) -> str:
+        return self.settings.environment().name
 
     def strategy(self, stated: str | None, before: Any) -> Strategy:
         return strategy_of(stated, before, self.settings.environment().strategy)

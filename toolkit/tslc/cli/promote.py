@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import click
 
 from tslc.cli.change_options import Changing, change_options, strategy_option
@@ -19,13 +17,7 @@ def command(
     model: str,
     version: str,
     strategy: str | None,
-    name: str,
-    reason: str,
-    waits: bool,
-    timeout: float,
-    dry_run: bool,
-    as_json: bool,
-    **flags: Any,
+    changing: Changing,
 ) -> None:
     """Give VERSION all of MODEL's traffic.
 
@@ -33,7 +25,6 @@ def command(
     those that have the traffic keep it. The version before stays loaded for a rollback (strategy
     warm).
     """
-    changing = Changing.of(name, reason, waits, timeout, dry_run, as_json, flags)
     changing.carry_out(
         model,
         lambda before: promote(before, version, changing.strategy(strategy, before)),

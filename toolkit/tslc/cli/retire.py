@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import click
 
 from tslc.cli.change_options import Changing, change_options
@@ -23,16 +21,9 @@ def command(
     model: str,
     version: str,
     force: bool,
-    name: str,
-    reason: str,
-    waits: bool,
-    timeout: float,
-    dry_run: bool,
-    as_json: bool,
-    **flags: Any,
+    changing: Changing,
 ) -> None:
     """Unload VERSION from every node, once no request is left on it. It stays in the store."""
-    changing = Changing.of(name, reason, waits, timeout, dry_run, as_json, flags)
     what = f"retire {model} {version}" + (" --force" if force else "")
     decide = lambda before: retire(model, before, version, force=force)  # noqa: E731
     changing.carry_out(model, decide, what, loaded=False, gone=(version,))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import click
 
 from tslc.cli.change_options import Changing, change_options
@@ -18,20 +16,13 @@ from tslc.verbs.environment_status import ready_versions
 def command(
     model: str,
     to: str | None,
-    name: str,
-    reason: str,
-    waits: bool,
-    timeout: float,
-    dry_run: bool,
-    as_json: bool,
-    **flags: Any,
+    changing: Changing,
 ) -> None:
     """Give all traffic back: from a split to the stable version, from a promotion to the one
     before it.
 
     A version that is still loaded answers at once.
     """
-    changing = Changing.of(name, reason, waits, timeout, dry_run, as_json, flags)
     what = f"rollback {model}" + (f" --to {to}" if to else "")
     there = ready_versions(changing.store, changing.environment, model)
     decide = lambda before: rollback(model, before, to, loaded=there)  # noqa: E731

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import click
 
 from tslc.cli.change_options import Changing, change_options, strategy_option
@@ -27,13 +25,7 @@ def command(
     shadow: str | None,
     no_shadow: bool,
     strategy: str | None,
-    name: str,
-    reason: str,
-    waits: bool,
-    timeout: float,
-    dry_run: bool,
-    as_json: bool,
-    **flags: Any,
+    changing: Changing,
 ) -> None:
     """Divide MODEL's traffic between versions, such as 1.0.0=90 1.1.0=10.
 
@@ -41,7 +33,6 @@ def command(
     none. Raising a version's share moves no sticky user off it.
     """
     wish = read_split(shares, sticky, shadow, no_sticky=no_sticky, no_shadow=no_shadow)
-    changing = Changing.of(name, reason, waits, timeout, dry_run, as_json, flags)
     more = [f"--sticky {sticky}"] if sticky else []
     more += [f"--shadow {shadow}"] if shadow else []
     more += ["--no-sticky"] if no_sticky else []

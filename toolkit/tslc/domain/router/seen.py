@@ -26,6 +26,8 @@ _LISTENERS = "listener_manager.total_listeners_active"
 _LINE = re.compile(r"\[([0-9-]+ [0-9:.]+)\](?:\[[^]]*\])*\s*(?:\[[^]]*\]\s*)?(.*)")
 # What follows in an entry is the refused message itself.
 _PRINTED = "goo.gle/"
+# Before each cause in a row of them; the last one says it.
+_CAUSE = " | caused by "
 _LONGEST = 400
 _REFUSED = re.compile(r"reject|failed to load|Unable to|error adding|cannot bind", re.IGNORECASE)
 
@@ -138,9 +140,10 @@ def refusals(log: Iterable[str], since: datetime | None) -> tuple[str, ...]:
     found = []
     for at, lines in _entries(log):
         if _REFUSED.search(lines[0]) and (since is None or at >= since):
-            head = lines[0].partition(_PRINTED)[0].strip()
+            head = lines[0].partition(_PRINTED)[0].strip(" :")
             tail = lines[-1] if len(lines) > 1 and lines[-1].startswith(":") else ""
-            found.append(f"{head}{tail}"[:_LONGEST])
+            cause = tail.removeprefix(": ").rpartition(_CAUSE)[2]
+            found.append(f"{head}: {cause}"[:_LONGEST] if cause else head[:_LONGEST])
     return tuple(dict.fromkeys(found))
 
 
