@@ -296,3 +296,13 @@ def test_a_dead_agent_twice_is_no_agent_twice(steady: Served, tmp_path: Path) ->
     ran = steady.shop("agent", "--name", "n0")
     assert ran.code == 3
     assert "node 'n0' has an agent already" in ran.err
+
+
+def test_a_torchserve_that_is_killed_comes_back_with_its_versions(steady: Served) -> None:
+    """With it all workers are gone: this is the one death that a node alone can't hide."""
+    node = steady.node
+    before = node.program("torchserve").pid
+    node.kill("torchserve")
+    assert restarted(node, "torchserve", before)
+    assert eventually(lambda: node.ask().status_code == 200, 90)
+    assert eventually(lambda: steady("status", "--env", "dev")["as_desired"], 60)
