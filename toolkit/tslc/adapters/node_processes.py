@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import sys
 from collections.abc import Iterable
@@ -14,6 +15,8 @@ from psutil import Process
 from tslc.adapters.clock import wait_until
 from tslc.domain.node import NODE_MARK, NodePaths
 from tslc.domain.torchserve_command import SERVER_CLASS
+
+_WORKER = "model_service_worker.py"
 
 __all__ = [
     "Process",
@@ -27,6 +30,7 @@ __all__ = [
     "node_processes",
     "server_process",
     "started_at",
+    "version_workers",
     "wait_gone",
 ]
 
@@ -92,6 +96,24 @@ def has_mark(process: Process, variable: str, value: Path) -> bool:
         if process.status() != psutil.STATUS_ZOMBIE:
             return process.environ().get(variable) == str(value)
     return False
+
+
+def version_workers(paths: NodePaths, model: str, version: str) -> tuple[Process, ...]:
+    """TorchServe's worker processes of a version, whoever remembers them: by the archive they run
+    in."""
+    return tuple(
+        process for process in node_processes(paths) if _archive_of(process) == (model, version)
+    )
+
+
+def _archive_of(process: Process) -> tuple[str, str] | None:
+    with contextlib.suppress(psutil.Error, OSError, ValueError, LookupError, TypeError):
+        if any(word.endswith(_WORKER) for word in process.cmdline()):
+            about = json.loads(Path(process.cwd(), "MAR-INF", "MANIFEST.json").read_bytes())[
+                "model"
+            ]
+            return str(about["modelName"]), str(about["modelVersion"])
+    return None
 
 
 def _own_line() -> frozenset[int]:

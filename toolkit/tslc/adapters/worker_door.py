@@ -80,6 +80,14 @@ class Door:
         except (ValueError, LookupError, TypeError):
             return ()
 
+    def metrics(self, seconds: float) -> str:
+        """The worker's metrics, in Prometheus' text format."""
+        reply = self.request("/metrics", seconds=seconds)
+        if reply.status != httpx.codes.OK:
+            name = f"{self.name.model} {self.name.version} (pid {self.name.pid})"
+            raise RemoteFailed(f"the worker of {name} has no metrics: {_reason(reply)}")
+        return reply.body.decode("utf-8", errors="replace")
+
     def request(self, path: str, body: object = None, seconds: float = 120.0) -> Reply:
         """A whole answer; GET without a body, POST with one."""
         started = time.monotonic()

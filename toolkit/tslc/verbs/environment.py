@@ -93,7 +93,9 @@ def change_model(
     manifests = at_once(lambda version: read_manifest(store, model, version), new)
     _expect_shadow(store, model, after)
     trust = {one.version: _trusted(store, one, check) for one in manifests}
-    plans = _plans(store, objects, model, before, after, manifests)
+    # Where nothing is to be loaded there is nothing to refuse, and a rollback is in a hurry.
+    planned = bool(new) or dry_run
+    plans = _plans(store, objects, model, before, after, manifests) if planned else ()
     refusals = [plan.refusal for plan in plans if plan.refusal]
     if refusals and not dry_run:
         hint = "add --strategy recreate: the old version goes first"

@@ -14,9 +14,10 @@ from typing import assert_never
 from tslc.adapters import node_folder, worker_door
 from tslc.adapters.archive_file import VerifiedArchive, built_by_others, open_archive
 from tslc.adapters.archiver import publish
+from tslc.adapters.clock import wait_until
 from tslc.adapters.foreign_mar import archive_version
 from tslc.adapters.memory import free_memory
-from tslc.adapters.node_processes import end, family, started_at
+from tslc.adapters.node_processes import end, family, started_at, version_workers
 from tslc.domain.archive_contents import MODEL_CONFIG_NAME
 from tslc.domain.archive_name import ArchiveFormat, archive_name
 from tslc.domain.config_document import read_document
@@ -44,6 +45,8 @@ from tslc.verbs.unregister import unregister
 
 DEFAULT_DEADLINE = LoadPlan(1, 120.0).deadline
 _SCALE_SECONDS = 30.0
+# TorchServe's first restarts come after 1, 1 and 2 seconds.
+_FORGOTTEN_SECONDS = 2.5
 
 
 @dataclass(frozen=True)
@@ -156,16 +159,30 @@ class Jobs:
     # --- heal --------------------------------------------------------------------------------
 
     def _heal(self, name: UpstreamName) -> Done:
-        """To 0 workers and back: a worker that TorchServe restarts by itself under requests never
-        loads, and one that came back twice is given up."""
+        """To 0 workers and back: TorchServe's own restart waits longer each time, never loads a
+        worker again under requests of its own, and after some deaths it gives up.
+
+        A restart it has in mind already it still carries out after that, and forgets: such a worker
+        is nobody's and has to be ended.
+        """
         node, described = self._node(), self._described(name)
         plan = self._load_plan(name)
         processes = family(described.pids)
         node.api.scale(name.model, name.version, 0, wait_seconds=_SCALE_SECONDS)
-        # A worker that was killed leaves its engine's processes for a moment.
         end(processes, 2.0)
+        wait_until(self._end_forgotten(name), _FORGOTTEN_SECONDS, 0.1)
         node.api.scale(name.model, name.version, plan.workers)
         return Done({}, grace=plan.deadline)
+
+    def _end_forgotten(self, name: UpstreamName) -> Callable[[], bool]:
+        """Ends the version's workers; true when there were any."""
+
+        def end_them() -> bool:
+            found = version_workers(self.paths, name.model, name.version)
+            end(found, 0.0)
+            return bool(found)
+
+        return end_them
 
     # --- unload ------------------------------------------------------------------------------
 

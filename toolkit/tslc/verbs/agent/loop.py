@@ -19,7 +19,7 @@ from tslc.adapters.clock import now as wall_clock
 from tslc.adapters.environment_objects import EnvironmentObjects
 from tslc.adapters.envoy_router import EnvoyRouter
 from tslc.adapters.memory import free_memory, held_memory, total_memory
-from tslc.adapters.node_processes import started_at
+from tslc.adapters.node_processes import end, family, started_at
 from tslc.domain.node import NodePaths
 from tslc.domain.release.actual import Actual, Failure, Job, RouterSeen, VersionSeen
 from tslc.domain.release.plan import (
@@ -45,12 +45,14 @@ from tslc.verbs.agent.watch_store import StoreWatch
 from tslc.verbs.running_node import open_node
 from tslc.verbs.store_access import open_store
 
-TICK_SECONDS = 0.5
+TICK_SECONDS = 1.0
+# What was seen of the workers holds so long, so that a wish of the store's is carried out at once.
+_FRESH_SECONDS = 0.5
 # What follows soon: Envoy takes a file within milliseconds.
 _SOON_SECONDS = 0.05
 _MEMORY_EVERY = 15.0
 # TorchServe may be about to start a worker that nobody has seen yet.
-_FIRST_LOOK_GRACE = 5.0
+_FIRST_LOOK_SECONDS = 5.0
 _FAREWELL_SECONDS = 3.0
 _LARGEST_ACCESS_LOG = 50_000_000
 # No key has this digest.
@@ -99,6 +101,10 @@ class Agent:
     _memory: dict[UpstreamName, int] = field(default_factory=dict)
     _memory_at: float = float("-inf")
     _generation: int = -1
+    _young: set[int] = field(default_factory=set)
+    _strays: set[int] = field(default_factory=set)
+    _looked_at: float = float("-inf")
+    _torchserve: bool = False
     _quiet_since: float | None = None
     _problems: list[str] = field(default_factory=list)
     _said: tuple[str, ...] = ()
@@ -194,16 +200,18 @@ class Agent:
             self._problems.append(f"the store is away: {seen.away}")
         if seen.bad_state:
             self._problems.append(seen.bad_state)
-        torchserve = self._look_at_versions()
+        if now - self._looked_at >= _FRESH_SECONDS:
+            self._torchserve = self._look_at_versions()
+            self._looked_at = self.clock()
+            self._end_strays()
+        torchserve = self._torchserve
         for name, one in self._versions.items():
             if one.serving:
                 self._grace.pop(name, None)
                 self._heals.pop(name, None)
                 self._failures.pop(name, None)
-            elif name not in self._grace and name not in self._jobs and not self._heals.get(name):
-                grace = DEFAULT_DEADLINE if one.workers else _FIRST_LOOK_GRACE
-                if not self._was_proven(name):
-                    self._grace[name] = now + grace
+            else:
+                self._let_be(name, one, now)
         bridge_key = None
         if torchserve and any(one.bridge for one in self._versions.values()):
             bridge_key = self._bridge_key()
@@ -218,6 +226,16 @@ class Agent:
             torchserve=torchserve,
             bridge_key=bridge_key,
         )
+
+    def _let_be(self, name: UpstreamName, one: VersionSeen, now: float) -> None:
+        """A version that does not serve is waited for while a new worker of it loads, whoever
+        started that; of one nobody has seen before it is not known yet."""
+        new = {worker.pid for worker in one.workers if not worker.proven} - self._young
+        if new:
+            self._young |= new
+            self._grace[name] = max(self._grace.get(name, 0.0), now + DEFAULT_DEADLINE)
+        elif name not in self._grace and not self._was_proven(name):
+            self._grace[name] = now + _FIRST_LOOK_SECONDS
 
     def _was_proven(self, name: UpstreamName) -> bool:
         """Whether a worker of it served before: then a missing one is dead, not late."""
@@ -241,6 +259,14 @@ class Agent:
             }
             return False
         return True
+
+    def _end_strays(self) -> None:
+        """Seen twice, so that it is no worker that TorchServe is just about to name."""
+        strays, self.observer.strays = self.observer.strays, set()
+        if sure := strays & self._strays:
+            self._say(f"ending workers that TorchServe has forgotten: {sorted(sure)}")
+            end(family(sure), 2.0)
+        self._strays = strays
 
     def _bridge_key(self) -> str | None:
         try:
@@ -326,6 +352,7 @@ class Agent:
     def _take_outcomes(self) -> None:
         while not self._outcomes.empty():
             outcome = self._outcomes.get()
+            self._looked_at = float("-inf")
             if outcome.bug is not None:
                 raise outcome.bug
             name, job = outcome.name, outcome.job

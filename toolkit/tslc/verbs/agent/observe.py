@@ -49,11 +49,12 @@ class _Known:
 @dataclass
 class Observer:
     """Looks at one node again and again; `clock` gives seconds, `woken` is called (from another
-    thread) when a worker's answer has changed."""
+    thread) when a worker's answer has changed. `strays`: workers that TorchServe has forgotten."""
 
     paths: NodePaths
     clock: Callable[[], float]
     woken: Callable[[], None]
+    strays: set[int] = field(default_factory=set)
     _known: dict[str, _Known] = field(default_factory=dict)
     _foreign: dict[str, bool] = field(default_factory=dict)
 
@@ -80,6 +81,11 @@ class Observer:
     ) -> VersionSeen:
         bridge = self._is_foreign(one.archive)
         mine = {pid for pid, (door, _) in alive.items() if _is(door, name)}
+        if any(started_at(pid) is not None for pid in one.pids):
+            # A worker TorchServe has forgotten: it gets no traffic and has to go.
+            strays = mine - set(one.pids)
+            self.strays |= strays
+            mine -= strays
         workers, in_flight, names = [], 0, set[str]()
         unknown = bridge
         for pid in sorted(mine | set(one.pids)):
