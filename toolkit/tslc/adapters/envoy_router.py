@@ -38,7 +38,7 @@ class EnvoyRouter:
     def __init__(self, paths: RouterPaths, settings: RouterSettings) -> None:
         self.paths = paths
         self.settings = settings
-        transport = httpx.HTTPTransport(uds=str(paths.admin_socket))
+        transport = httpx.HTTPTransport(uds=str(paths.admin_socket), verify=False)
         self._admin = httpx.Client(transport=transport, base_url="http://admin", timeout=_TIMEOUT)
 
     @classmethod
