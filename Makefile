@@ -39,7 +39,7 @@ demo: setup model ## the main job: build, push, split, promote, roll back; a rea
 	$(BIN)/python archives/quickstart/demo.py
 
 test: setup model ## every test, from units to a real model behind a real TorchServe
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 2
 
 lint: setup ## ruff, mypy, the architecture's arrows
 	$(BIN)/ruff check .

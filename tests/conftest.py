@@ -9,6 +9,7 @@ import sys
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,6 +23,7 @@ sys.dont_write_bytecode = False
 
 # Locked, never written: two things on the disk that every process of a run has in common.
 _DOOR, _ROOM = Path(__file__), Path(__file__).parent
+_E2E = "tests/e2e/"
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -50,3 +52,20 @@ def _in_the_room(kind: int) -> Iterator[None]:
         yield
     finally:
         os.close(room)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
+    """Tests one by one to whichever process is free, those of tests/e2e all to the same one: their
+    version takes half a minute to load, and two of them all of the machine.
+
+    Not `--dist loadgroup`: xdist 3.8 writes groups into node ids where pytest 9.2 doesn't look for
+    them, and then it groups nothing and says nothing (pytest-xdist, issue 1386).
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return _E2E if nodeid.startswith(_E2E) else nodeid
+
+    return Scheduling(config, log)

@@ -22,12 +22,10 @@ _RUN_LAST = "test_engine_death.py"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Everything here is e2e, and one process's: the version is loaded once. What ends it comes
-    after what uses it."""
+    """Everything here is e2e; what ends the shared version comes after what uses it."""
     own = [item for item in items if _HERE in item.path.parents]
     for item in own:
         item.add_marker(pytest.mark.e2e)
-        item.add_marker(pytest.mark.xdist_group("e2e"))
     ordered = iter(sorted(own, key=lambda item: item.path.name == _RUN_LAST))
     items[:] = [next(ordered) if _HERE in item.path.parents else item for item in items]
 
