@@ -45,7 +45,7 @@ class TorchServeApi:
         self._subject = f"TorchServe of node '{node}'"
         self._key_seconds = key_seconds
         # Plain HTTP on loopback: loading the machine's certificates takes longer than a request.
-        self._client = httpx.Client(timeout=_TIMEOUT, trust_env=False, verify=False)
+        self._client = httpx.Client(timeout=_TIMEOUT, trust_env=False, verify=False)  # noqa: S501
 
     # --- management --------------------------------------------------------------------------
 

@@ -132,12 +132,13 @@ class Door:
 
 def doors(run_dir: Path) -> tuple[Door, ...]:
     """The doors somebody listens at. A dead worker's socket is passed over, never deleted."""
-    found = []
-    for path in sorted(run_dir.glob("*.sock")):
-        name = DoorName.parse(path.name)
-        if name is not None and _listens(path):
-            found.append(Door(name, path))
-    return tuple(found)
+    return tuple(door for door in sockets(run_dir) if _listens(door.socket))
+
+
+def sockets(run_dir: Path) -> tuple[Door, ...]:
+    """The doors there are, whether or not somebody listens."""
+    named = [(DoorName.parse(path.name), path) for path in sorted(run_dir.glob("*.sock"))]
+    return tuple(Door(name, path) for name, path in named if name is not None)
 
 
 def doors_of(run_dir: Path, model: str, version: str) -> tuple[Door, ...]:
