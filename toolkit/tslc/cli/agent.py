@@ -22,7 +22,12 @@ from tslc.verbs.agent.loop import Agent, AgentWish
 @click.command("agent")
 @store_options
 @click.option("--node-id", help="What the node is called in the store.  [default: HOST-NODE]")
-@click.option("--poll", default=1.0, show_default=True, help="Seconds between looks at the store.")
+@click.option(
+    "--poll",
+    default=1.0,
+    show_default=True,
+    help="Seconds between looks at the store; within ten minutes of a change, 0.25.",
+)
 def command(name: str, node_id: str | None, poll: float, **flags: Any) -> None:
     """Bring this node to what the store says, and keep it there.
 

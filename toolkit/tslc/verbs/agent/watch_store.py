@@ -19,6 +19,9 @@ from tslc.errors import TslcError
 # A report that says nothing new is sent as often as this, in seconds.
 HEARTBEAT = 10.0
 PEERS_EVERY = 2.0
+# After a change another one is likely, and it may be a rollback: for ten minutes the store is asked
+# four times a second.
+HURRY_FOR, HURRY_SECONDS = 600.0, 0.25
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,7 @@ class StoreWatch:
     woken: Callable[[], None]
     peers_wanted: bool = False
     _seen: StoreSeen = field(default_factory=StoreSeen)
+    _changed_at: float = float("-inf")
     _tag: str | None = None
     _objects: EnvironmentObjects | None = None
     _report: NodeReport | None = None
@@ -95,7 +99,10 @@ class StoreWatch:
     def _watch(self) -> None:
         while not self._stopping.is_set():
             self._poll()
-            self._stopping.wait(self.poll_seconds)
+            hurry = self.clock() - self._changed_at < HURRY_FOR
+            self._stopping.wait(
+                min(HURRY_SECONDS, self.poll_seconds) if hurry else self.poll_seconds
+            )
 
     def _poll(self) -> None:
         seen = self._seen
@@ -129,6 +136,7 @@ class StoreWatch:
     def _take(self, seen: StoreSeen) -> None:
         before, self._seen = self._seen, seen
         if seen.state is not None and seen.state != before.state:
+            self._changed_at = self.clock()
             self.folder.write_desired(seen.state)
         if seen != before:
             self.woken()
