@@ -37,7 +37,7 @@ def environment() -> Iterator[Served]:
 
 def test_a_release_of_a_real_model_fails_no_request(environment: Served) -> None:
     node = environment.node
-    with flowing(Traffic(node.url, MODEL, per_second=2.0, tokens=8, delay=0.0)) as traffic:
+    with flowing(Traffic(node.url, MODEL, per_second=1.0, tokens=4, delay=0.0)) as traffic:
         environment("split", MODEL, "1.0.0=50", "1.1.0=50", "--wait")
         assert eventually(lambda: len(traffic.versions()) == 2, 120)
         environment("promote", MODEL, "1.1.0", "--wait")
