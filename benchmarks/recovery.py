@@ -50,6 +50,8 @@ def with_agent(root: Path, archives: TinyArchives, stack: ExitStack) -> dict[str
             time.sleep(2)
         killed_failures = traffic.failures()
     broken = sum("broken stream" in one for one in killed_failures)
+    for other in [one for one in killed_failures if "broken stream" not in one][:5]:
+        print(f"  failed: {other[:160]}")
     new_failures = len(killed_failures) - broken
     print(
         f"router and agent   {KILLS} deaths: back after {statistics.median(back):.1f} s "
