@@ -28,7 +28,10 @@ from tslc.verbs.agent.loop import Agent, AgentWish
     show_default=True,
     help="Seconds between looks at the store; within ten minutes of a change, 0.25.",
 )
-def command(name: str, node_id: str | None, poll: float, **flags: Any) -> None:
+@click.option("--metrics-port", type=int, help="Serve Prometheus metrics on 127.0.0.1.")
+def command(
+    name: str, node_id: str | None, poll: float, metrics_port: int | None, **flags: Any
+) -> None:
     """Bring this node to what the store says, and keep it there.
 
     Loads, proves and unloads versions, gives the router its routes, restarts dead workers, reports
@@ -46,6 +49,7 @@ def command(name: str, node_id: str | None, poll: float, **flags: Any) -> None:
         settings,
         os.environ,
         poll,
+        metrics_port,
         _say,
     )
     agent = Agent(wish, paths, EnvoyRouter.of(paths))

@@ -91,7 +91,8 @@ def routing_programs(
     paths: NodePaths, settings: NodeSettings, wish: RoutingWish, env: Mapping[str, str]
 ) -> tuple[Program, ...]:
     """The router and the agent. The router's files are written. Raises BadInput without Envoy."""
-    return _router_program(paths, settings, wish, env), _agent_program(paths, wish, env)
+    metrics = settings.ports.node_metrics
+    return _router_program(paths, settings, wish, env), _agent_program(paths, metrics, wish, env)
 
 
 def _router_program(
@@ -124,7 +125,9 @@ def _router_program(
     )
 
 
-def _agent_program(paths: NodePaths, wish: RoutingWish, env: Mapping[str, str]) -> Program:
+def _agent_program(
+    paths: NodePaths, metrics: int, wish: RoutingWish, env: Mapping[str, str]
+) -> Program:
     """It has the environment of `tslc up`: the store's credentials come from there."""
     kept = {name: value for name, value in env.items() if name != NODE_MARK}
     wanted = kept | {
@@ -134,10 +137,11 @@ def _agent_program(paths: NodePaths, wish: RoutingWish, env: Mapping[str, str]) 
         PROGRAM_MARK: str(paths.root),
     }
     own, inherited = split_environment(wanted, env)
+    told = ("--name", paths.name, "--metrics-port", str(metrics))
     named = ("--node-id", wish.node_id) if wish.node_id else ()
     return Program(
         name=AGENT,
-        command=(*(sys.executable, "-P", "-m", "tslc", "agent", "--name", paths.name), *named),
+        command=(*(sys.executable, "-P", "-m", "tslc", "agent"), *told, *named),
         environment=own,
         inherited=inherited,
         folder=paths.root,

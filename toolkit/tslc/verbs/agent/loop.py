@@ -19,6 +19,7 @@ from tslc.adapters.clock import now as wall_clock
 from tslc.adapters.environment_objects import EnvironmentObjects
 from tslc.adapters.envoy_router import EnvoyRouter
 from tslc.adapters.memory import free_memory, held_memory, total_memory
+from tslc.adapters.node_folder import read_state
 from tslc.adapters.node_processes import end, family, started_at
 from tslc.domain.node import NodePaths
 from tslc.domain.release.actual import Actual, Failure, Job, RouterSeen, VersionSeen
@@ -40,6 +41,8 @@ from tslc.domain.router.table import ApiKey, RouterTable, UpstreamName
 from tslc.domain.settings import Settings
 from tslc.errors import NotRunning, RemoteFailed, TslcError
 from tslc.verbs.agent.jobs import DEFAULT_DEADLINE, Done, Jobs
+from tslc.verbs.agent.metrics import NodeMetrics
+from tslc.verbs.agent.metrics import NodeMetrics
 from tslc.verbs.agent.observe import Observer
 from tslc.verbs.agent.watch_store import StoreWatch
 from tslc.verbs.running_node import open_node
@@ -61,7 +64,8 @@ NOBODY = ApiKey("nobody", "0" * 64)
 
 @dataclass(frozen=True)
 class AgentWish:
-    """What `tslc agent` was told. `node_id`: what the node is called in the store."""
+    """What `tslc agent` was told. `node_id`: what the node is called in the store; `metrics_port`
+    None: no metrics are served."""
 
     home: Path
     node_name: str
@@ -70,6 +74,7 @@ class AgentWish:
     settings: Settings
     environ: Mapping[str, str]
     poll_seconds: float = 1.0
+    metrics_port: int | None = None
     say: Callable[[str], None] = lambda _: None
 
 
@@ -120,6 +125,9 @@ class Agent:
             *(wish.home, wish.node_name, self.paths, wish.settings, wish.environ),
             report=lambda name, text: None,
         )
+        self.metrics = NodeMetrics(
+            self.paths, report=lambda: self._report, away=lambda: bool(self.store.seen.away)
+        )
         self.store = StoreWatch(
             self._objects,
             self.folder,
@@ -127,6 +135,9 @@ class Agent:
             wish.poll_seconds,
             self.clock,
             self._wake.set,
+        )
+        self.metrics = NodeMetrics(
+            self.paths, lambda: self._report, lambda: bool(self.store.seen.away), self.clock
         )
 
     def _objects(self) -> EnvironmentObjects:
@@ -145,6 +156,8 @@ class Agent:
     def run(self) -> None:
         """Until `stop`; raises what is a bug."""
         with self.folder.owned():
+            if self.wish.metrics_port is not None:
+                self.metrics.serve(self.wish.metrics_port)
             self.store.start()
             try:
                 while not self._stopping:
@@ -154,10 +167,12 @@ class Agent:
             finally:
                 farewell = replace(self._report, stopped=True) if self._report else None
                 self.store.stop(farewell, _FAREWELL_SECONDS)
+                self.metrics.close()
 
     def tick(self) -> bool:
         """One round; whether the next one should follow at once."""
         self._problems = []
+        self._serve_metrics()
         self._take_outcomes()
         now = self.clock()
         desired = self.store.seen.state
@@ -170,6 +185,16 @@ class Agent:
                 self._begin(action)
             self._tell(desired, actual, now)
         return any(not isinstance(action, Start) for action in actions)
+
+    def _serve_metrics(self) -> None:
+        """A port that is taken costs the metrics, not the node; it is tried again each round."""
+        state = None if self.metrics.served else read_state(self.paths)
+        if state is None:
+            return
+        try:
+            self.metrics.serve(state.settings.ports.node_metrics)
+        except TslcError as error:
+            self._problems.append(error.message)
 
     def _heed(self, desired: EnvironmentState | None) -> None:
         """Who asks again does not wait for the pause after an earlier failure."""
@@ -356,7 +381,9 @@ class Agent:
             if outcome.bug is not None:
                 raise outcome.bug
             name, job = outcome.name, outcome.job
+            self.metrics.count_job(job, outcome.done is None)
             self._jobs.pop(name, None)
+            self.metrics.count_job(job, failed=outcome.done is None)
             if outcome.done is None:
                 self._failures[name] = backoff(
                     self._failures.get(name), job, outcome.failure, self.clock()

@@ -99,6 +99,10 @@ class NodeMetrics:
             ) from error
         threading.Thread(target=self._watch_router, name="metrics", daemon=True).start()
 
+    @property
+    def served(self) -> bool:
+        return self._server is not None
+
     def close(self) -> None:
         self._closing.set()
         if self._server is not None:
@@ -140,7 +144,7 @@ class NodeMetrics:
         yield SCRAPE_ERRORS.of(
             *(
                 SCRAPE_ERRORS.sample(count, *labels)
-                for labels, count in sorted(self._errors.items())
+                for labels, count in sorted(dict(self._errors).items())
             )
         )
 
