@@ -19,7 +19,6 @@ from tslc.adapters.clock import now as wall_clock
 from tslc.adapters.environment_objects import EnvironmentObjects
 from tslc.adapters.envoy_router import EnvoyRouter
 from tslc.adapters.memory import free_memory, held_memory, total_memory
-from tslc.adapters.node_folder import read_state
 from tslc.adapters.node_processes import end, family, started_at
 from tslc.domain.node import NodePaths
 from tslc.domain.release.actual import Actual, Failure, Job, RouterSeen, VersionSeen
@@ -41,7 +40,6 @@ from tslc.domain.router.table import ApiKey, RouterTable, UpstreamName
 from tslc.domain.settings import Settings
 from tslc.errors import NotRunning, RemoteFailed, TslcError
 from tslc.verbs.agent.jobs import DEFAULT_DEADLINE, Done, Jobs
-from tslc.verbs.agent.metrics import NodeMetrics
 from tslc.verbs.agent.metrics import NodeMetrics
 from tslc.verbs.agent.observe import Observer
 from tslc.verbs.agent.watch_store import StoreWatch
@@ -136,9 +134,6 @@ class Agent:
             self.clock,
             self._wake.set,
         )
-        self.metrics = NodeMetrics(
-            self.paths, lambda: self._report, lambda: bool(self.store.seen.away), self.clock
-        )
 
     def _objects(self) -> EnvironmentObjects:
         store = open_store(self.wish.settings, self.paths, impatient=True)
@@ -167,12 +162,10 @@ class Agent:
             finally:
                 farewell = replace(self._report, stopped=True) if self._report else None
                 self.store.stop(farewell, _FAREWELL_SECONDS)
-                self.metrics.close()
 
     def tick(self) -> bool:
         """One round; whether the next one should follow at once."""
         self._problems = []
-        self._serve_metrics()
         self._take_outcomes()
         now = self.clock()
         desired = self.store.seen.state
@@ -185,16 +178,6 @@ class Agent:
                 self._begin(action)
             self._tell(desired, actual, now)
         return any(not isinstance(action, Start) for action in actions)
-
-    def _serve_metrics(self) -> None:
-        """A port that is taken costs the metrics, not the node; it is tried again each round."""
-        state = None if self.metrics.served else read_state(self.paths)
-        if state is None:
-            return
-        try:
-            self.metrics.serve(state.settings.ports.node_metrics)
-        except TslcError as error:
-            self._problems.append(error.message)
 
     def _heed(self, desired: EnvironmentState | None) -> None:
         """Who asks again does not wait for the pause after an earlier failure."""
@@ -383,7 +366,6 @@ class Agent:
             name, job = outcome.name, outcome.job
             self.metrics.count_job(job, outcome.done is None)
             self._jobs.pop(name, None)
-            self.metrics.count_job(job, failed=outcome.done is None)
             if outcome.done is None:
                 self._failures[name] = backoff(
                     self._failures.get(name), job, outcome.failure, self.clock()

@@ -99,10 +99,6 @@ class NodeMetrics:
             ) from error
         threading.Thread(target=self._watch_router, name="metrics", daemon=True).start()
 
-    @property
-    def served(self) -> bool:
-        return self._server is not None
-
     def close(self) -> None:
         self._closing.set()
         if self._server is not None:
