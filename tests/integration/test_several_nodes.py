@@ -18,7 +18,7 @@ from s3 import S3Server
 from traffic import Traffic, flowing
 from tslc.verbs.history import verify_history
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(1200), pytest.mark.alone]
 # The acceptance run: five nodes, five minutes.
 NODES = int(os.environ.get("TSLC_NODES", "2"))
 STORM_SECONDS = float(os.environ.get("TSLC_STORM_SECONDS", "25"))
