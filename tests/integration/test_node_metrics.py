@@ -20,8 +20,10 @@ from prometheus_client import Metric
 from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
-from nodes import eventually, short_folder
+from environments import MODEL, push, restarted, served
+from nodes import TinyArchives, eventually, short_folder
 from routers import SALT, Router, Worker, route, running, upstream, worker
+from s3 import S3Server
 from tslc.adapters import envoy_process
 from tslc.adapters.agent_folder import AgentFolder
 from tslc.adapters.envoy_router import EnvoyRouter
@@ -46,9 +48,8 @@ REPORT = NodeReport(
 
 @dataclass
 class Page:
-    """A node's metrics, served."""
+    """A node's metrics, as they are served."""
 
-    metrics: NodeMetrics
     port: int
 
     def text(self, accept: str = "text/plain") -> str:
@@ -71,11 +72,18 @@ class Page:
         return eventually(lambda: self.value(name, **labels) == wanted, 15)
 
 
+@dataclass
+class OwnPage(Page):
+    """Served by this process."""
+
+    metrics: NodeMetrics
+
+
 @contextmanager
 def serving(
     paths: NodePaths, report: Callable[[], NodeReport | None] = lambda: REPORT
-) -> Iterator[Page]:
-    page = Page(NodeMetrics(paths, report, lambda: False), pick_steady(1)[0])
+) -> Iterator[OwnPage]:
+    page = OwnPage(pick_steady(1)[0], NodeMetrics(paths, report, lambda: False))
     page.metrics.serve(page.port)
     try:
         yield page
@@ -278,3 +286,42 @@ def test_a_port_that_is_taken_is_said_with_a_way_out(node: NodePaths) -> None:
         with pytest.raises(TslcError, match=f"127.0.0.1:{port}") as caught:
             NodeMetrics(node, lambda: None, lambda: False).serve(port)
     assert "--node-metrics-port" in str(caught.value.hint)
+
+
+def test_a_whole_node_tells_of_its_requests_its_split_and_what_its_agent_did(
+    s3: S3Server, archives: TinyArchives
+) -> None:
+    with short_folder() as folder, served(s3, archives, folder) as environment:
+        push(environment.shop, "1.0.0", "1.1.0")
+        environment("promote", MODEL, "1.0.0", "--wait")
+        environment("split", MODEL, "1.0.0=50", "1.1.0=50", "--wait")
+        node = environment.node
+        answered = [node.ask().headers["x-tslc-version"] for _ in range(30)]
+        page = Page(node.node.ports["node_metrics"])
+        for version in ("1.0.0", "1.1.0"):
+            mine = {"model": MODEL, "version": version}
+            asked = answered.count(version)
+            assert page.comes_to(asked, "tslc_router_requests_total", code_class="2xx", **mine)
+            assert page.comes_to(asked, "tslc_router_request_seconds_count", **mine)
+            # The workers of a version also answered its golden prompts.
+            assert page.value("tslc_first_byte_seconds_count", **mine) >= asked
+            assert page.value("tslc_version_share_ratio", **mine) == 0.5
+            assert page.value("tslc_version_desired_share_ratio", **mine) == 0.5
+            assert page.value("tslc_version_phase", phase="ready", **mine) == 1
+        assert page.value("tslc_agent_jobs_total", job="load", outcome="ok") == 2
+        assert page.value("tslc_node_as_desired", model=MODEL) == 1
+        assert page.value("tslc_store_reachable") == 1
+        assert page.value("tslc_agent_info", environment="dev") == 1
+
+        before = node.program("agent").pid
+        node.kill("agent")
+        assert restarted(node, "agent", before)
+        assert eventually(lambda: is_served(page), 15)
+        assert page.comes_to(1, "tslc_node_as_desired", model=MODEL)
+
+
+def is_served(page: Page) -> bool:
+    try:
+        return "tslc_store_reachable" in page.text()
+    except httpx.TransportError:
+        return False

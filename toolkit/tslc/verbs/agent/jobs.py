@@ -33,7 +33,7 @@ from tslc.domain.router.table import UpstreamName
 from tslc.domain.served import Described
 from tslc.domain.settings import Settings
 from tslc.domain.store_manifest import Kind, stored_files
-from tslc.errors import BadInput, Refused, RemoteFailed
+from tslc.errors import BadInput, Refused, RemoteFailed, TslcError
 from tslc.verbs.environment import estimate
 from tslc.verbs.prove import prove
 from tslc.verbs.pull import pull
@@ -84,6 +84,13 @@ class Jobs:
                 return self._unload(name)
             case other:
                 assert_never(other)
+
+    def deadline(self, name: UpstreamName) -> float:
+        """Seconds in which a worker of a version that TorchServe has may be loading."""
+        try:
+            return self._load_plan(name).deadline
+        except TslcError:
+            return DEFAULT_DEADLINE
 
     # --- load --------------------------------------------------------------------------------
 

@@ -39,7 +39,7 @@ from tslc.domain.release.turns import waits_for
 from tslc.domain.router.table import ApiKey, RouterTable, UpstreamName
 from tslc.domain.settings import Settings
 from tslc.errors import NotRunning, RemoteFailed, TslcError
-from tslc.verbs.agent.jobs import DEFAULT_DEADLINE, Done, Jobs
+from tslc.verbs.agent.jobs import Done, Jobs
 from tslc.verbs.agent.metrics import NodeMetrics
 from tslc.verbs.agent.observe import Observer
 from tslc.verbs.agent.watch_store import StoreWatch
@@ -108,6 +108,8 @@ class Agent:
     _strays: set[int] = field(default_factory=set)
     _looked_at: float = float("-inf")
     _torchserve: bool = False
+    _torchserve_problem: str = ""
+    _metrics_problem: str = ""
     _quiet_since: float | None = None
     _problems: list[str] = field(default_factory=list)
     _said: tuple[str, ...] = ()
@@ -151,8 +153,7 @@ class Agent:
     def run(self) -> None:
         """Until `stop`; raises what is a bug."""
         with self.folder.owned():
-            if self.wish.metrics_port is not None:
-                self.metrics.serve(self.wish.metrics_port)
+            self._serve_metrics()
             self.store.start()
             try:
                 while not self._stopping:
@@ -162,6 +163,14 @@ class Agent:
             finally:
                 farewell = replace(self._report, stopped=True) if self._report else None
                 self.store.stop(farewell, _FAREWELL_SECONDS)
+
+    def _serve_metrics(self) -> None:
+        """Without metrics a node is still a node: that they are missing is told."""
+        try:
+            if self.wish.metrics_port is not None:
+                self.metrics.serve(self.wish.metrics_port)
+        except TslcError as error:
+            self._metrics_problem = error.message
 
     def tick(self) -> bool:
         """One round; whether the next one should follow at once."""
@@ -209,10 +218,12 @@ class Agent:
         if seen.bad_state:
             self._problems.append(seen.bad_state)
         if now - self._looked_at >= _FRESH_SECONDS:
+            self._torchserve_problem = ""
             self._torchserve = self._look_at_versions()
             self._looked_at = self.clock()
             self._end_strays()
         torchserve = self._torchserve
+        self._problems += [one for one in (self._torchserve_problem, self._metrics_problem) if one]
         for name, one in self._versions.items():
             if one.serving:
                 self._grace.pop(name, None)
@@ -241,7 +252,7 @@ class Agent:
         new = {worker.pid for worker in one.workers if not worker.proven} - self._young
         if new:
             self._young |= new
-            self._grace[name] = max(self._grace.get(name, 0.0), now + DEFAULT_DEADLINE)
+            self._grace[name] = max(self._grace.get(name, 0.0), now + self.jobs.deadline(name))
         elif name not in self._grace and not self._was_proven(name):
             self._grace[name] = now + _FIRST_LOOK_SECONDS
 
@@ -256,7 +267,7 @@ class Agent:
             node = open_node(self.wish.home, self.wish.node_name)
             self._versions = self.observer.look(node.api, self.record)
         except RemoteFailed as error:
-            self._problems.append(error.message)
+            self._torchserve_problem = error.message
             alive = not isinstance(error, NotRunning)
             self._versions = {
                 name: replace(
