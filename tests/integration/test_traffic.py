@@ -306,25 +306,3 @@ def test_a_torchserve_that_is_killed_comes_back_with_its_versions(steady: Served
     assert restarted(node, "torchserve", before)
     assert eventually(lambda: node.ask().status_code == 200, 90)
     assert eventually(lambda: steady("status", "--env", "dev")["as_desired"], 60)
-
-
-def test_a_node_tells_prometheus_what_its_versions_do(steady: Served) -> None:
-    node = steady.node
-    for _ in range(5):
-        assert node.ask().status_code == 200
-    url = f"http://127.0.0.1:{node.node.ports['node_metrics']}/metrics"
-
-    def counted() -> bool:
-        lines = httpx.get(url).text.splitlines()
-        return any(
-            line.startswith("tslc_router_requests_total{")
-            and 'model="m"' in line
-            and 'version="1.0.0"' in line
-            and float(line.split()[-1]) >= 5
-            for line in lines
-        )
-
-    assert eventually(counted, 20)
-    text = httpx.get(url).text
-    for name in ("tslc_node_generation", "tslc_store_reachable 1.0", "tslc_first_byte_seconds"):
-        assert name in text

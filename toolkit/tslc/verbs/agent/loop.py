@@ -170,7 +170,7 @@ class Agent:
             if self.wish.metrics_port is not None:
                 self.metrics.serve(self.wish.metrics_port)
         except TslcError as error:
-            self._metrics_problem = error.message
+            self._metrics_problem = f"no metrics: {error.message} ({error.hint})"
 
     def tick(self) -> bool:
         """One round; whether the next one should follow at once."""
