@@ -21,29 +21,32 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
-# Locked, never written: two things on the disk that every process of a run has in common.
-_DOOR, _ROOM = Path(__file__), Path(__file__).parent
 _E2E = "tests/e2e/"
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """A test marked `alone` waits until the other processes' tests have ended, and they for it.
+    """A test marked `alone` waits until the tests of the run's other processes have ended, and they
+    for it.
 
     Its fixtures too; fixtures of others that outlive a test stay up. The wait counts neither for
-    the test's time nor for its timeout. Who wants the room for itself keeps the door shut while it
-    waits: others can't slip in for ever.
+    the test's time nor for its timeout.
     """
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return (yield)
+    # xdist gives each process a folder in that of the run.
+    run = Path(item.config.option.basetemp).parent
     is_alone = item.get_closest_marker("alone") is not None
-    with _in_the_room(fcntl.LOCK_EX if is_alone else fcntl.LOCK_SH):
+    with _in_the_room(run, fcntl.LOCK_EX if is_alone else fcntl.LOCK_SH):
         return (yield)
 
 
 @contextmanager
-def _in_the_room(kind: int) -> Iterator[None]:
-    room = os.open(_ROOM, os.O_RDONLY)
+def _in_the_room(run: Path, kind: int) -> Iterator[None]:
+    """Who wants it for itself keeps the door shut while it waits: others can't slip in for ever."""
+    room = os.open(run, os.O_RDONLY)
     try:
-        door = os.open(_DOOR, os.O_RDONLY)
+        door = os.open(run / "door", os.O_RDONLY | os.O_CREAT)
         try:
             fcntl.flock(door, fcntl.LOCK_EX)
             fcntl.flock(room, kind)
