@@ -73,6 +73,13 @@ def test_a_cpu_gets_settings_that_work_on_it() -> None:
     assert remarks == ()
 
 
+def test_a_cpu_computes_in_float32_where_half_of_the_memory_is_enough() -> None:
+    _, engine, _ = made(0, Machine(128 * GIB))
+    assert engine["dtype"] == "float32"
+    _, engine, _ = made(0, Machine(128 * GIB), dtype="bfloat16")
+    assert engine["dtype"] == "bfloat16"
+
+
 def test_all_gpus_are_used_and_torchserve_reserves_as_many() -> None:
     document, engine, remarks = made(4)
     assert (document["deviceType"], document["parallelType"]) == ("gpu", "custom")

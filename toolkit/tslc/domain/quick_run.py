@@ -2,7 +2,7 @@
 
 It starts from the config `ts.llm_launcher` makes (its defaults, and its count of the GPUs that
 torch sees) and mends what can't work: settings for zero GPUs, a context longer than the KV cache,
-compiled bfloat16 on a CPU. Decides settings only; looks at no machine and no file.
+bfloat16 on a CPU. Decides settings only; looks at no machine and no file.
 """
 
 from __future__ import annotations
@@ -143,8 +143,11 @@ def _for_cpu(
 ) -> tuple[str, ...]:
     document |= {"deviceType": "cpu", "parallelLevel": 1}
     arguments["tensor_parallel_size"] = model.engine.get("tensor_parallel_size", 1)
-    # Compiled bfloat16 gave wrong text on CPUs, without an error.
+    # bfloat16 gave wrong text on CPUs without an error: compiled, and on those with AMX always.
     arguments.setdefault("enforce_eager", True)
+    exact = weights_bytes(facts, dtype="float32") if facts else None
+    if exact is not None and exact + CPU_OVERHEAD + GIB <= machine.memory // 2:
+        arguments.setdefault("dtype", "float32")
     if machine.cpu_space:
         section["environment"] = {CPU_SPACE: machine.cpu_space}
         return ()
