@@ -47,6 +47,8 @@ class HandlerConfig:
     max_body_bytes: int = 32 * 1024 * 1024
     ready_timeout_seconds: float = 10.0
     log_level: str = "warning"
+    rag: Mapping[str, Any] = field(default_factory=dict)
+    guard: Mapping[str, Any] = field(default_factory=dict)
 
     def served_names(self) -> tuple[str, ...]:
         """The names clients ask for: the handler's, or those of the engine's own argument."""
@@ -86,6 +88,8 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "max_body_bytes": (int,),
     "ready_timeout_seconds": (int, float),
     "log_level": (str,),
+    "rag": (dict,),
+    "guard": (dict,),
 }
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from typing import Any, Protocol, TypeVar
 
 from tslc_handlers import metrics
@@ -105,12 +105,16 @@ async def run_hooked(
             body = encode(outcome.body)
             scope = _with_length(scope, len(body))
         receive = replay(body, receive)
-        if hooks.overridden == {"preprocess"}:
+        if hooks.overridden == {"preprocess"} and context.gate is None:
             await app(scope, receive, send)
         else:
-            await _Inner(app, scope, receive).answer(hooks, context, send)
+            stream = payload.get("stream") is True
+            await _Inner(app, scope, receive).answer(hooks, context, stream, send)
     except _HookFailed as failed:
         await send_error(send, failed.status, failed.message, type=failed.type)
+    finally:
+        if isinstance(context.gate, asyncio.Future) and not context.gate.done():
+            context.gate.cancel()
 
 
 async def _guarded(
@@ -124,6 +128,14 @@ async def _guarded(
         return returned
     except Exception as error:
         raise _HookFailed(hook, error, context) from error
+
+
+async def _passed(gate: Awaitable[Response | None], context: RequestContext) -> Response | None:
+    """What the gate gives: None lets the engine's answer through."""
+    try:
+        return await gate
+    except Exception as error:
+        raise _HookFailed("preprocess", error, context) from error
 
 
 async def _early(response: Response, path: str, stream: bool, send: Send) -> None:
@@ -183,8 +195,14 @@ class _Inner:
             yield chunk
         await self._task  # raises what the application raised
 
-    async def answer(self, hooks: Hooks, context: RequestContext, send: Send) -> None:
+    async def answer(self, hooks: Hooks, context: RequestContext, stream: bool, send: Send) -> None:
+        """`stream`: whether the client asked for one."""
         try:
+            if context.gate is not None:
+                instead = await _passed(context.gate, context)
+                if instead is not None:
+                    await _early(instead, self._path, stream, send)
+                    return
             either: set[asyncio.Future[Any]] = {self._head, self._task}
             await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
             if not self._head.done() or self._head.cancelled():
@@ -192,8 +210,8 @@ class _Inner:
                 return
             head = self._head.result()
             kind = headers_of(head).get("content-type", "")
-            stream = kind.startswith("text/event-stream") and self._path in _CHUNKED
-            if stream and "postprocess_stream" in hooks.overridden:
+            chunked = kind.startswith("text/event-stream") and self._path in _CHUNKED
+            if chunked and "postprocess_stream" in hooks.overridden:
                 await self._stream(hooks, context, head, send)
             elif (
                 head["status"] < 400
@@ -227,11 +245,14 @@ class _Inner:
     async def _stream(
         self, hooks: Hooks, context: RequestContext, head: Message, send: Send
     ) -> None:
-        await send(_stream_head(_kept(head)))
+        """The head goes out with the first event: until then an error is one with a status."""
         events = hooks.postprocess_stream(self._events(), context)
-        whole = True
+        whole, begun = True, False
         try:
             async for event in events:
+                if not begun:
+                    await send(_stream_head(_kept(head)))
+                    begun = True
                 await send(_body(encode_event(event)))
             # The engine's stream broke off, unless the hook ended it.
             whole = self._decoder.done or not self._task.done()
@@ -239,12 +260,16 @@ class _Inner:
             if self._task.done() and self._task.exception() is error:
                 raise  # the engine's, not the hook's
             failed = _HookFailed("postprocess_stream", error, context)
+            if not begun:
+                raise failed from error
             told = error_body(failed.status, failed.message, type=failed.type)
             await send(_body(encode_event(told)))
         finally:
             close = getattr(events, "aclose", None)
             if close is not None:
                 await close()
+        if not begun:
+            await send(_stream_head(_kept(head)))
         end = DONE if whole else b""
         await send({"type": "http.response.body", "body": end, "more_body": False})
 

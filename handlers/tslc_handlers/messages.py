@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Iterator, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
@@ -38,6 +38,10 @@ class RequestContext:
     """What the three hooks of one request share.
 
     `door` is "bridge" or "direct"; `state` is for the hooks to hand each other values.
+
+    `gate` may be set by `preprocess`: the engine begins to answer, and nothing of that is released
+    before the gate is done. If it gives a Response, or raises, that is the answer, and the
+    generation stops.
     """
 
     model: str
@@ -45,6 +49,7 @@ class RequestContext:
     request_id: str
     door: str
     state: dict[str, Any] = field(default_factory=dict)
+    gate: Awaitable[Response | None] | None = None
 
 
 class HandlerError(Exception):

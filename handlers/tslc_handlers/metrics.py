@@ -19,3 +19,15 @@ FIRST_BYTE = Histogram(
 IN_FLIGHT = Gauge("tslc_requests_in_flight", "Requests being answered.", ["door"])
 HANG_UPS = Counter("tslc_hang_ups", "Clients that left before their answer's end.", ["endpoint"])
 HOOK_ERRORS = Counter("tslc_hook_errors", "Exceptions raised by hooks.", ["hook"])
+GUARD_VERDICTS = Counter(
+    "tslc_guard_verdicts",
+    "What the guard said: stage is input, output or retrieved; decision is pass, block, monitor "
+    "(unsafe, let through) or no_verdict.",
+    ["stage", "decision", "category"],
+)
+GUARD_SECONDS = Histogram(
+    "tslc_guard_seconds", "From question to verdict of the guard.", ["stage"], buckets=_SECONDS
+)
+RETRIEVAL_SECONDS = Histogram(
+    "tslc_retrieval_seconds", "From question to passages.", [], buckets=_SECONDS
+)

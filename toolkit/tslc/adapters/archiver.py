@@ -201,6 +201,23 @@ def publish(result: Path, target: Path, *, replace: bool = True) -> None:
     result.rename(target)
 
 
+def link_files(files: Mapping[str, Path], folder: Path) -> None:
+    """Make `folder` hold links to the files, by path: weights that come from several places."""
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".link.") as scratch:
+            made = Path(scratch, "made")
+            for path, file in files.items():
+                (made / path).parent.mkdir(parents=True, exist_ok=True)
+                (made / path).symlink_to(file.absolute())
+            if folder.is_symlink() or folder.exists():
+                folder.rename(Path(scratch, "replaced"))
+            made.rename(folder)
+    except OSError as error:
+        hint = f"make {folder.parent} a folder you can write to"
+        raise BadInput(f"can't make {folder}: {error.strerror or error}", hint=hint) from None
+
+
 def link_weights(folder: Path, link: Path) -> None:
     """Let `link` lead to the weights folder. A folder that stands there itself is left."""
     try:

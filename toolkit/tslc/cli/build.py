@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ import click
 
 from tslc.cli.output import dry_run_option, emit, json_option, say, size_text
 from tslc.domain.archive_name import ArchiveFormat
-from tslc.domain.archive_spec import HubWeights
+from tslc.domain.archive_spec import HubWeights, LocalWeights
 from tslc.verbs.build import BuildPlan, BuildRequest, BuildResult, Outcome, build, plan_build
 
 _PATH = click.Path(path_type=Path)
@@ -66,16 +68,23 @@ def command(
     if dry_run:
         emit(_plan_json(plan), lambda: _plan_text(plan), as_json=as_json)
         return
-    with _ProgressLine("hashing weights") as progress:
-        result = build(plan, os.environ, progress if sys.stderr.isatty() else None)
+    with (
+        _ProgressLine("hashing weights", size_text) as hashing,
+        _ProgressLine("embedding", lambda total: f"{total} passages") as embedding,
+    ):
+        terminal = sys.stderr.isatty()
+        result = build(
+            plan, os.environ, hashing if terminal else None, embedding if terminal else None
+        )
     emit(_result_json(result), lambda: _result_text(result), as_json=as_json)
 
 
 class _ProgressLine:
     """One line on a terminal, redrawn at most ten times a second, gone at the end."""
 
-    def __init__(self, what: str) -> None:
+    def __init__(self, what: str, total_text: Callable[[int], str]) -> None:
         self._what = what
+        self._total_text = total_text
         self._drawn = 0.0
 
     def __enter__(self) -> _ProgressLine:
@@ -86,7 +95,9 @@ class _ProgressLine:
         if now - self._drawn >= 0.1:
             self._drawn = now
             percent = 100 * done // max(1, total)
-            click.echo(f"\r{self._what} {percent}% of {size_text(total)} ", nl=False, err=True)
+            click.echo(
+                f"\r{self._what} {percent}% of {self._total_text(total)} ", nl=False, err=True
+            )
 
     def __exit__(self, *_: object) -> None:
         if self._drawn:
@@ -99,27 +110,34 @@ def _plan_json(plan: BuildPlan) -> dict[str, Any]:
         "archive": str(plan.target),
         "exists": plan.target_exists,
         "files": sorted(plan.sources.files),
-        "weights": _weights_named(plan),
+        "weights": _weights_named(plan.spec.weights, plan.sources.weights),
+        "guard": _weights_named(plan.spec.guard, plan.sources.guard),
+        "documents": len(knowledge.documents) if (knowledge := plan.sources.knowledge) else 0,
         "golden_prompts": plan.sources.golden_prompts,
         "warnings": [str(warning) for warning in plan.sources.warnings],
     }
 
 
-def _weights_named(plan: BuildPlan) -> str | None:
-    match plan.spec.weights:
+def _weights_named(named: HubWeights | LocalWeights | None, folder: Path | None) -> str | None:
+    match named:
         case HubWeights() as hub:
             return str(hub)
         case None:
             return None
         case _:
-            return str(plan.sources.weights)
+            return str(folder)
 
 
 def _plan_text(plan: BuildPlan) -> str:
     lines = [f"would build {plan.target} with"]
     lines += [f"  {path}" for path in sorted(plan.sources.files)]
-    if named := _weights_named(plan):
+    if (knowledge := plan.sources.knowledge) is not None:
+        count, cut = len(knowledge.documents), len(knowledge.passages)
+        lines.append(f"and an index of {count} documents, cut into {cut} passages")
+    if named := _weights_named(plan.spec.weights, plan.sources.weights):
         lines.append(f"and weights beside it: {named}")
+    if named := _weights_named(plan.spec.guard, plan.sources.guard):
+        lines.append(f"and a guard's weights beside it: {named}")
     if plan.target_exists:
         fate = "replaced" if plan.request.force else "kept and the build refused"
         lines.append(f"{plan.target} exists: if its content differs it would be {fate}")
@@ -141,6 +159,7 @@ def _result_json(result: BuildResult) -> dict[str, Any]:
         "sha256": result.sha256,
         "manifest_digest": manifest.digest,
         "weights": weights,
+        "index": asdict(result.index) if result.index else None,
         "golden_prompts": result.golden_prompts,
     }
 
@@ -158,5 +177,8 @@ def _result_text(result: BuildResult) -> str:
     if manifest.weights:
         beside = f"{size_text(manifest.weights.size)}, {result.weights_link}"
         lines.append(f"  weights   {manifest.weights.digest} ({beside})")
+    if index := result.index:
+        held = f"{index.documents} documents, {index.passages} passages"
+        lines.append(f"  index     {index.digest} ({held})")
     lines.append(f"  golden    {result.golden_prompts} prompts")
     return "\n".join(lines)

@@ -32,6 +32,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "promote": ("promote", "Give a version all of a model's traffic."),
     "pull": ("pull", "Bring a version from the store, every byte verified."),
     "push": ("push", "Put a version into the store; only what it lacks is sent."),
+    "rag": ("rag", "Ask an archive's knowledge base, and measure how well it answers."),
     "register": ("register", "Load a version and wait until it answers its golden prompts."),
     "retire": ("retire", "Unload a version from every node."),
     "rollback": ("rollback", "Give all traffic back to the version before."),

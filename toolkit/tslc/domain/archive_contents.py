@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 
+from tslc.domain.archive_spec import ArchiveSpec
 from tslc.domain.config_document import ConfigDocument
 from tslc.domain.lint_config import ENGINE
 from tslc.domain.manifest import MANIFEST_NAME, FileEntry, Manifest, path_problem
@@ -18,14 +19,18 @@ MODEL_CONFIG_NAME = "model-config.yaml"
 GOLDEN_NAME = "golden.jsonl"
 REQUIREMENTS_NAME = "requirements.txt"
 HANDLER_PACKAGE = "tslc_handlers"
-STOCK_HANDLER_SOURCE = '''\
-from tslc_handlers import VLLMHandler
-
-
-class Handler(VLLMHandler):
-    """vLLM's own application, behind the endpoints and settings of model-config.yaml."""
-'''
+GUARD_WEIGHTS = "guard"
+"""The folder of a guard model's weights, below those of the model it guards."""
 _REBUILD = "don't use it; build or fetch the archive again"
+
+
+def stock_handler_source(name: str) -> str:
+    """The handler file of an archive that has none of its own: the class `name`, as it is."""
+    return (
+        f"from tslc_handlers import {name}\n\n\n"
+        f"class Handler({name}):\n"
+        f'    """{name} as it is, with the settings of model-config.yaml."""\n'
+    )
 
 
 def archive_mistakes(
@@ -106,6 +111,31 @@ def reference_mistakes(
             yield mistake(
                 ("handler", "adapters", str(name)), f"no folder {inside} in the archive", fix
             )
+
+
+def part_mistakes(spec: ArchiveSpec, document: ConfigDocument) -> Iterator[Mistake]:
+    """Parts of an archive that its handler needs and it lacks, or has and would not use."""
+    if document.problem or not spec.stock:
+        return
+    retrieves, guards = "rag" in spec.handler, "guard" in spec.handler
+    both = "rag-guard" if (spec.rag or retrieves) and (spec.guard or guards) else None
+    where = spec.where("handler")
+    if retrieves and spec.rag is None and "rag" not in spec.lines:
+        fix = "write `rag: {knowledge: [FOLDER]}`"
+        yield Mistake(where, f"{spec.handler} answers from a knowledge base; none is named", fix)
+    if not retrieves and spec.rag is not None:
+        problem = f"{spec.handler} would not use the knowledge base that rag names"
+        yield Mistake(where, problem, f"write `handler: {both or 'rag'}`")
+    url = document.section("handler", "guard").get("url")
+    if guards and spec.guard is None and "guard" not in spec.lines and not url:
+        fix = "write `guard: {model: FOLDER}`, or handler.guard.url in the model config"
+        yield Mistake(where, f"{spec.handler} needs a guard model; none is named", fix)
+    if not guards and spec.guard is not None:
+        problem = f"{spec.handler} would not ask the guard model"
+        yield Mistake(where, problem, f"write `handler: {both or 'guard'}`")
+    if guards and spec.guard is not None and url:
+        fix = "remove one of the two"
+        yield Mistake(spec.where("guard"), "handler.guard.url names a guard too", fix)
 
 
 def _names_file(template: str) -> bool:

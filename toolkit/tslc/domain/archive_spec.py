@@ -11,18 +11,37 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
+from typing import TypeVar
 
 import yaml
 
 from tslc.domain.archive_name import model_name_problem
+from tslc.domain.archive_sections import RagSpec, read_guard, read_rag
 from tslc.domain.config_keys import TORCHSERVE
-from tslc.domain.marked_yaml import YamlProblem, compose_yaml
-from tslc.domain.vocabulary import unknown_word
+from tslc.domain.marked_yaml import Node, YamlProblem, compose_yaml, read_node
+from tslc.domain.vocabulary import nearest, unknown_word
 from tslc.errors import Mistake
 
 SPEC_NAME = "archive.yaml"
 STOCK_HANDLER = "vllm"
-KEYS = ("model", "handler", "model_config", "weights", "golden", "extra_files", "requirements")
+STOCK_HANDLERS = {
+    STOCK_HANDLER: "VLLMHandler",
+    "rag": "RagVLLMHandler",
+    "guard": "GuardVLLMHandler",
+    "rag-guard": "RagGuardVLLMHandler",
+}
+"""Handlers that need no file, and the classes they are."""
+KEYS = (
+    "model",
+    "handler",
+    "model_config",
+    "weights",
+    "golden",
+    "rag",
+    "guard",
+    "extra_files",
+    "requirements",
+)
 _REQUIRED = {
     "model": "write `model: NAME`",
     "handler": f"write `handler: {STOCK_HANDLER}`, or name a Python file",
@@ -35,6 +54,7 @@ _HUB = re.compile(
 _VARIABLE = re.compile(r"\$(?:\{(?P<braced>[^}]*)\}|(?P<bare>[A-Za-z_][A-Za-z0-9_]*))")
 
 Report = Callable[[Mistake], None]
+_Section = TypeVar("_Section")
 
 
 @dataclass(frozen=True)
@@ -67,6 +87,9 @@ class ArchiveSpec:
     model_config: str = ""
     golden: str = ""
     weights: LocalWeights | HubWeights | None = None
+    rag: RagSpec | None = None
+    guard: LocalWeights | HubWeights | None = None
+    """The guard model's weights."""
     extra_files: tuple[str, ...] = ()
     requirements: str | None = None
     names_weights: bool = False
@@ -75,8 +98,8 @@ class ArchiveSpec:
 
     @property
     def stock(self) -> bool:
-        """True when the handler is tslc_handlers.VLLMHandler itself."""
-        return self.handler == STOCK_HANDLER
+        """True when the handler is one of tslc_handlers' own."""
+        return self.handler in STOCK_HANDLERS
 
     def where(self, key: str) -> str:
         """`line 4, weights`: where a key stands in the file."""
@@ -158,6 +181,12 @@ def _read_key(
             said = _read_text(where, node, "hf:org/name@revision, or a folder", report)
             weights = read_weights(said, where, environment, report) if said else None
             return replace(spec, weights=weights, names_weights=True)
+        case "rag":
+            return replace(spec, rag=_read_section(read_rag, where, node, report))
+        case "guard":
+            said = _read_section(read_guard, where, node, report)
+            guard = read_weights(said, f"{where}, model", environment, report) if said else None
+            return replace(spec, guard=guard)
         case "requirements":
             if not _is_null(node):
                 path = _read_path(where, node, "requirements.txt", report)
@@ -175,6 +204,20 @@ def _read_key(
             return replace(spec, model_config=_read_path(where, node, "a YAML file", report))
         case _:
             return replace(spec, golden=_read_path(where, node, "golden.jsonl", report))
+
+
+def _read_section(
+    read: Callable[[str, Node, Report], _Section], where: str, node: yaml.Node, report: Report
+) -> _Section:
+    try:
+        found, duplicates = read_node(node)
+    except YamlProblem as error:
+        report(Mistake(where, error.problem, "put it in quotes", error.line))
+        found, duplicates = Node({}, node.start_mark.line + 1), ()
+    for twice in duplicates:
+        name = ".".join(twice.path)
+        report(Mistake(where, f"{name} is said twice", "keep one of the two", twice.line))
+    return read(where, found, report)
 
 
 def _is_null(node: yaml.Node) -> bool:
@@ -214,12 +257,14 @@ def _read_paths(where: str, node: yaml.Node, report: Report) -> tuple[str, ...]:
 
 
 def _read_handler(where: str, node: yaml.Node, report: Report) -> str:
-    handler = _read_text(where, node, f"{STOCK_HANDLER}, or a Python file", report)
-    if not handler or handler == STOCK_HANDLER:
+    known = ", ".join(STOCK_HANDLERS)
+    handler = _read_text(where, node, f"one of {known}, or a Python file", report)
+    if not handler or handler in STOCK_HANDLERS:
         return handler
     if PurePosixPath(handler).suffix != ".py":
-        fix = f"write `{STOCK_HANDLER}`, or the name of a .py file"
-        report(Mistake(where, f"{handler!r} is neither", fix))
+        near = nearest(handler, STOCK_HANDLERS)
+        fix = f"write `{near}`" if near else f"write one of {known}, or the name of a .py file"
+        report(Mistake(where, f"{handler!r} is neither a handler of tslc's nor a .py file", fix))
         return ""
     return handler
 

@@ -101,6 +101,34 @@ HANDLER: dict[str, Key] = {
     "max_body_bytes": Key("int | None", 1),
     "ready_timeout_seconds": Key("float | None", 0.001),
     "log_level": Key("Literal['critical', 'error', 'warning', 'info', 'debug', 'trace'] | None"),
+    "rag": Key("dict[str, Any] | None"),
+    "guard": Key("dict[str, Any] | None"),
+}
+
+RAG: dict[str, Key] = {
+    "top_k": Key("int | None", 1, 100),
+    "candidates": Key("int | None", 1, 10_000),
+    "token_budget": Key("int | None", 1),
+    "answer_tokens": Key("int | None", 1),
+    "min_similarity": Key("float | None", -1, 1),
+    "timeout_seconds": Key("float | None", 0.001),
+    "instructions": Key("str | None"),
+    "retriever": Key("dict[str, str] | None"),
+}
+
+GUARD: dict[str, Key] = {
+    "url": Key("str | None"),
+    "model": Key("str | None"),
+    "api_key_env": Key("str | None"),
+    "mode": Key("Literal['enforce', 'monitor'] | None"),
+    "on_error": Key("Literal['unavailable', 'refuse'] | None"),
+    "threshold": Key("float | None", 0, 1),
+    "categories": Key("dict[str, Any] | None"),
+    "refusal": Key("str | None"),
+    "window_tokens": Key("int | None", 1),
+    "timeout_seconds": Key("float | None", 0.001),
+    "audit_text": Key("bool | None"),
+    "vllm_engine_config": Key("dict[str, Any] | None"),
 }
 
 # Bounds of vLLM's own checks, for the arguments whose mistakes are common.

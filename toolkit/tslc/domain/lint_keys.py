@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from tslc.domain.annotations import choices, fits, human_number
-from tslc.domain.config_keys import ENGINE_BOUNDS, HANDLER, TORCHRUN, TORCHSERVE, Key
+from tslc.domain.config_keys import (
+    ENGINE_BOUNDS,
+    GUARD,
+    HANDLER,
+    RAG,
+    TORCHRUN,
+    TORCHSERVE,
+    Key,
+)
 from tslc.domain.engine_fields import EngineField, EngineFields
 from tslc.domain.lint_config import ENGINE, LintedConfig
 from tslc.domain.lint_rules import Finding
@@ -17,6 +25,8 @@ def check_keys(config: LintedConfig, engine: EngineFields | None) -> Iterator[Fi
     yield from _section(config, (), TORCHSERVE, "a key of TorchServe's model config")
     yield from _section(config, ("torchrun",), TORCHRUN, "a key of TorchServe's torchrun section")
     yield from _section(config, ("handler",), HANDLER, "a key of the handler")
+    yield from _section(config, ("handler", "rag"), RAG, "a key of the handler's retrieval")
+    yield from _section(config, ("handler", "guard"), GUARD, "a key of the handler's guard")
     if engine is not None:
         yield from _engine(config, engine)
 

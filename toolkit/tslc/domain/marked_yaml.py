@@ -84,6 +84,11 @@ def read_value(text: str) -> tuple[Node, tuple[DuplicateKey, ...]]:
     return (Node(None, 1), ()) if root is None else _read(root)
 
 
+def read_node(node: yaml.Node) -> tuple[Node, tuple[DuplicateKey, ...]]:
+    """The value of a part of `compose_yaml`'s tree. Raises YamlProblem."""
+    return _read(node)
+
+
 def compose_yaml(text: str) -> yaml.Node | None:
     """PyYAML's tree of a text, no value constructed yet; None for an empty one.
 

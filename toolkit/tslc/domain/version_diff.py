@@ -26,7 +26,8 @@ from tslc.domain.store_manifest import StoreManifest
 
 MODEL_CONFIG = ARCHIVE + MODEL_CONFIG_NAME
 GOLDEN = ARCHIVE + GOLDEN_NAME
-TEXTS = (MODEL_CONFIG, GOLDEN)
+DOCUMENTS = ARCHIVE + "index/documents.json"
+TEXTS = (MODEL_CONFIG, GOLDEN, DOCUMENTS)
 """Files whose contents `diff` compares, not only their digests."""
 _LEFT_OUT = (ARCHIVE + MANIFEST_NAME, ARCHIVE + "MAR-INF/MANIFEST.json")
 
@@ -105,6 +106,8 @@ def _part(
             sides = [_settings(texts(side, MODEL_CONFIG)) for side in (one, other)]
         case Part.GOLDEN:
             sides = [_prompts(texts(side, GOLDEN)) for side in (one, other)]
+        case Part.INDEX:
+            sides = [_knowledge(side, texts(side, DOCUMENTS)) for side in (one, other)]
         case _:
             sides = [_files(side, part) for side in (one, other)]
     before, after = sides
@@ -123,6 +126,25 @@ def _files(manifest: StoreManifest, part: Part) -> dict[str, str]:
         for path, entry in manifest.files.items()
         if part_of(path) is part and path not in _LEFT_OUT
     }
+
+
+def _knowledge(manifest: StoreManifest, listed: bytes | None) -> dict[str, str]:
+    """The documents by path, and how they were cut and embedded; what follows from those is left
+    out. An index that lists no documents is its files."""
+    try:
+        documents = json.loads(listed or b"")
+        found = {
+            str(path): f"sha256:{one['sha256']} ({one['passages']} passages)"
+            for path, one in documents.items()
+        }
+    except (ValueError, RecursionError, AttributeError, KeyError, TypeError):
+        return _files(manifest, Part.INDEX)
+    made = {
+        path: shown
+        for path, shown in _files(manifest, Part.INDEX).items()
+        if path.startswith("index/embedding/") or path == "index/index.json"
+    }
+    return {**found, **made}
 
 
 def _shown(entry: FileEntry) -> str:

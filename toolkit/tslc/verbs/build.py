@@ -22,6 +22,7 @@ from tslc.domain.lint_rules import Severity
 from tslc.domain.manifest import MANIFEST_NAME, Manifest, Weights
 from tslc.domain.weights import weights_facts, weights_mistakes
 from tslc.errors import BadFile, BadInput, Mistake, Refused
+from tslc.verbs.build_knowledge import INDEX, index_files
 from tslc.verbs.build_sources import Sources, as_mistakes, gather, lint
 
 
@@ -49,6 +50,9 @@ class BuildPlan:
     target_exists: bool
 
 
+GUARD = f"{contents.GUARD_WEIGHTS}/"
+
+
 class Outcome(StrEnum):
     BUILT = "built"
     UNCHANGED = "unchanged"
@@ -65,6 +69,16 @@ class BuildResult:
     sha256: str | None
     weights_link: Path | None
     golden_prompts: int
+    index: Index | None = None
+
+
+@dataclass(frozen=True)
+class Index:
+    """The retrieval index of an archive. `digest`: `sha256:<hex>` over its files."""
+
+    digest: str
+    documents: int
+    passages: int
 
 
 def plan_build(request: BuildRequest, environment: Mapping[str, str]) -> BuildPlan:
@@ -87,43 +101,71 @@ def plan_build(request: BuildRequest, environment: Mapping[str, str]) -> BuildPl
 
 
 def build(
-    plan: BuildPlan, environment: Mapping[str, str], progress: Progress | None = None
+    plan: BuildPlan,
+    environment: Mapping[str, str],
+    progress: Progress | None = None,
+    indexing: Progress | None = None,
 ) -> BuildResult:
-    """Carry out a plan. Raises Refused when another archive stands where the result would go."""
-    folder = _weights_folder(plan)
+    """Carry out a plan; `progress` is told of the bytes hashed, `indexing` of the passages.
+
+    Raises Refused when another archive stands where the result would go."""
+    parts = _weights_folders(plan)
+    files = {
+        f"{prefix}{path}": file
+        for prefix, folder in parts.items()
+        for path, file in source_files.weights_files(folder).items()
+    }
     weights = None
-    if folder is not None:
+    if files:
         cache = DigestCache(cache_folder(environment))
-        files = source_files.weights_files(folder)
         weights = Weights(hash_files(files, cache=cache, progress=progress))
     with archiver.scratch_beside(plan.target) as scratch:
-        manifest, files = _make_files(plan, weights, scratch)
+        manifest, packed = _make_files(plan, weights, scratch, indexing)
         archive_format = plan.request.archive_format
-        result = archiver.pack(files, scratch, archive_format, plan.spec.model)
+        result = archiver.pack(packed, scratch, archive_format, plan.spec.model)
         outcome = _outcome(result, plan)
         link = None
-        if folder is not None and weights is not None:
+        if weights is not None:
             link = plan.request.out / "weights" / weights.hex
-            archiver.link_weights(folder, link)
+            if set(parts) == {""}:
+                archiver.link_weights(parts[""], link)
+            else:
+                archiver.link_files(files, link)
         if outcome is not Outcome.UNCHANGED:
             archiver.publish(result, plan.target, replace=outcome is Outcome.REPLACED)
     sha256 = None
     if archive_format is not ArchiveFormat.NO_ARCHIVE:
         sha256 = hash_files({"": plan.target})[""].sha256
     prompts = plan.sources.golden_prompts
-    return BuildResult(outcome, plan.target, manifest, sha256, link, prompts)
+    index = _index(plan, manifest)
+    return BuildResult(outcome, plan.target, manifest, sha256, link, prompts, index)
 
 
-def _weights_folder(plan: BuildPlan) -> Path | None:
-    """The weights' folder; one of the hub is fetched and then checked like a local one."""
-    if not isinstance(plan.spec.weights, HubWeights):
-        return plan.sources.weights
-    hub = plan.spec.weights
-    folder = download_weights(hub)
+def _index(plan: BuildPlan, manifest: Manifest) -> Index | None:
+    knowledge = plan.sources.knowledge
+    if knowledge is None:
+        return None
+    inside = {p: e for p, e in manifest.files.items() if p.startswith(f"{INDEX}/")}
+    return Index(Weights(inside).digest, len(knowledge.documents), len(knowledge.passages))
+
+
+def _weights_folders(plan: BuildPlan) -> dict[str, Path]:
+    """The folders of the weights by where they go: the model's own, and the guard's."""
+    found = {"": _weights_folder(plan, "weights"), GUARD: _weights_folder(plan, "guard")}
+    return {prefix: folder for prefix, folder in found.items() if folder is not None}
+
+
+def _weights_folder(plan: BuildPlan, key: str) -> Path | None:
+    """A weights' folder; one of the hub is fetched and then checked like a local one."""
+    own = key == "weights"
+    named = plan.spec.weights if own else plan.spec.guard
+    if not isinstance(named, HubWeights):
+        return plan.sources.weights if own else plan.sources.guard
+    folder = download_weights(named)
     found = source_files.read_weights_folder(folder)
-    mistakes = list(weights_mistakes(found, f"weights: {hub}"))
-    if config := plan.sources.config:
-        facts = weights_facts(found, str(hub))
+    mistakes = list(weights_mistakes(found, f"{key}: {named}"))
+    if own and (config := plan.sources.config):
+        facts = weights_facts(found, str(named))
         findings = lint(config.document, str(config.path), facts, weights_named=True)
         mistakes += as_mistakes(findings, Severity.ERROR)
     if mistakes:
@@ -132,13 +174,16 @@ def _weights_folder(plan: BuildPlan) -> Path | None:
 
 
 def _make_files(
-    plan: BuildPlan, weights: Weights | None, scratch: Path
+    plan: BuildPlan, weights: Weights | None, scratch: Path, indexing: Progress | None
 ) -> tuple[Manifest, dict[str, Path]]:
     """The archive's tree with its manifest, in the scratch folder."""
     sources, spec = plan.sources, plan.spec
+    index: dict[str, Path] = {}
+    if sources.knowledge is not None:
+        index = index_files(sources.knowledge, scratch, indexing or (lambda done, total: None))
     tree = archiver.make_tree(
         scratch,
-        sources.files,
+        {**sources.files, **index},
         model=spec.model,
         version=plan.request.version,
         handler=sources.handler,

@@ -16,7 +16,13 @@ from tslc.adapters.installed_modules import installed_modules
 from tslc.adapters.source_files import Unreadable
 from tslc.adapters.vllm_source import read_engine_fields
 from tslc.domain import archive_contents as contents
-from tslc.domain.archive_spec import ArchiveSpec, HubWeights, LocalWeights
+from tslc.domain.archive_spec import (
+    STOCK_HANDLER,
+    STOCK_HANDLERS,
+    ArchiveSpec,
+    HubWeights,
+    LocalWeights,
+)
 from tslc.domain.config_document import ConfigDocument, read_document, with_settings
 from tslc.domain.golden import parse_golden
 from tslc.domain.gpus import Hardware
@@ -24,8 +30,9 @@ from tslc.domain.handler_source import file_name_mistakes, handler_mistakes, sha
 from tslc.domain.lint import check_document
 from tslc.domain.lint_rules import Finding, Severity
 from tslc.domain.memory import WeightsFacts
-from tslc.domain.weights import weights_facts, weights_mistakes
+from tslc.domain.weights import WeightsFolder, weights_facts, weights_mistakes
 from tslc.errors import BadFile, Mistake, TslcError
+from tslc.verbs.build_knowledge import INDEX, Knowledge, read_knowledge
 
 
 @dataclass(frozen=True)
@@ -51,7 +58,10 @@ class Sources:
     config: LintedConfig | None = None
     golden_prompts: int = 0
     weights: Path | None = None
+    guard: Path | None = None
+    """The folder of the guard model's weights, a local one's."""
     facts: WeightsFacts | None = None
+    knowledge: Knowledge | None = None
     mistakes: list[Mistake] = field(default_factory=list)
 
     @property
@@ -63,7 +73,13 @@ class Sources:
     @property
     def warnings(self) -> list[Mistake]:
         found = self.config.findings if self.config else ()
-        return list(as_mistakes(found, Severity.WARNING))
+        said = self.knowledge.warnings if self.knowledge else ()
+        where = self.spec.where("rag")
+        fix = "mend the document, or take it out"
+        return [
+            *as_mistakes(found, Severity.WARNING),
+            *(Mistake(where, text, fix, self.spec.lines.get("rag")) for text in said),
+        ]
 
     def report(self, key: str, problem: str, fix: str) -> None:
         """A mistake in what the spec's `key` names."""
@@ -106,7 +122,9 @@ def gather(
     _add_handler(sources)
     _add_golden(sources)
     _add_extra_files(sources)
+    _read_knowledge(sources)
     _check_weights(sources)
+    _check_guard(sources)
     sources.facts = facts or sources.facts
     _add_model_config(sources, model_config, overrides, hardware)
     return sources
@@ -123,8 +141,8 @@ def _add_package(sources: Sources) -> None:
 def _add_handler(sources: Sources) -> None:
     spec = sources.spec
     if spec.stock or not spec.handler:
-        source = contents.STOCK_HANDLER_SOURCE.encode()
-        sources.files[contents.HANDLER_NAME] = source
+        name = STOCK_HANDLERS.get(spec.handler, STOCK_HANDLERS[STOCK_HANDLER])
+        sources.files[contents.HANDLER_NAME] = contents.stock_handler_source(name).encode()
         return
     path = sources.folder / spec.handler
     text = sources.read("handler", path)
@@ -170,20 +188,50 @@ def _add_extra_files(sources: Sources) -> None:
         sources.report_all("extra_files", shadows, spec.where("extra_files"))
 
 
+def _read_knowledge(sources: Sources) -> None:
+    spec = sources.spec
+    if spec.rag is not None:
+        sources.knowledge = read_knowledge(
+            spec.rag, sources.folder, lambda problem, fix: sources.report("rag", problem, fix)
+        )
+        taken = [path for path in sources.files if path.split("/")[0].lower() == INDEX]
+        if taken:
+            fix = "rename it: the index of the knowledge base goes there"
+            sources.report("rag", f"{taken[0]} can't be added", fix)
+
+
 def _check_weights(sources: Sources) -> None:
-    match sources.spec.weights:
+    found = _check_folder(sources, "weights", sources.spec.weights)
+    if found is not None:
+        sources.weights, folder = found
+        sources.facts = weights_facts(folder, sources.weights.name)
+        if any(path.split("/")[0] == contents.GUARD_WEIGHTS for path in folder.sizes):
+            problem = f"{sources.weights} has a folder {contents.GUARD_WEIGHTS}"
+            sources.report("weights", problem, "rename it: a guard model's weights go there")
+
+
+def _check_guard(sources: Sources) -> None:
+    found = _check_folder(sources, "guard", sources.spec.guard)
+    if found is not None:
+        sources.guard = found[0]
+
+
+def _check_folder(
+    sources: Sources, key: str, named: LocalWeights | HubWeights | None
+) -> tuple[Path, WeightsFolder] | None:
+    """A local weights folder and what it looks like, when it can be read."""
+    match named:
         case LocalWeights(said):
-            sources.weights = source_files.absolute(sources.folder / said)
+            path = source_files.absolute(sources.folder / said)
             try:
-                found = source_files.read_weights_folder(sources.weights)
+                found = source_files.read_weights_folder(path)
             except Unreadable as error:
-                sources.report("weights", error.message, error.hint or "")
-                return
-            mistakes = weights_mistakes(found, str(sources.weights))
-            sources.report_all("weights", mistakes, sources.spec.where("weights"))
-            sources.facts = weights_facts(found, sources.weights.name)
+                sources.report(key, error.message, error.hint or "")
+                return None
+            sources.report_all(key, weights_mistakes(found, str(path)), sources.spec.where(key))
+            return path, found
         case HubWeights() | None:
-            return
+            return None
 
 
 def _add_model_config(
@@ -213,6 +261,7 @@ def _add_model_config(
     sources.mistakes += contents.reference_mistakes(
         document, str(path), sources.files, stock=spec.stock, weights=named
     )
+    sources.mistakes += contents.part_mistakes(spec, document)
 
 
 def lint(

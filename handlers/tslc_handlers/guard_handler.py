@@ -1,0 +1,282 @@
+"""`GuardVLLMHandler`: Llama Guard before and after the model. Fails closed.
+
+The user's turn is judged while the model begins to answer; nothing of the answer is released before
+that verdict, and an unsafe one ends the generation. Of the answer, only what a verdict covers goes
+out. Where there is no verdict there is no answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import os
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import ClassVar
+
+from tslc_handlers.config import ConfigError, find_model
+from tslc_handlers.engine import Engine
+from tslc_handlers.guard.answers import Said, clean_choice, refused_choice
+from tslc_handlers.guard.endpoint import EndpointGuard
+from tslc_handlers.guard.judge import Judge, NoVerdict, Stage, Verdict
+from tslc_handlers.guard.model import GuardModel
+from tslc_handlers.guard.policy import UNNAMED, GuardPolicy, Mode, OnError, Violation
+from tslc_handlers.guard.prompt import Role, Turn
+from tslc_handlers.guard.requests import (
+    CHAT,
+    GUARDED,
+    UNGUARDABLE,
+    Asked,
+    for_engine,
+    read_request,
+)
+from tslc_handlers.guard.stream import GuardedStream
+from tslc_handlers.messages import JSON, HandlerError, Request, RequestContext, Response
+from tslc_handlers.vllm_handler import VLLMHandler
+
+_STATE = "tslc.guard"
+_REMEMBERED = 4096
+_TOP_LEVEL = ("id", "object", "created", "model", "system_fingerprint", "service_tier", "usage")
+_CLOSED = Verdict((Violation(UNNAMED, 1.0),))
+
+
+@dataclass(frozen=True)
+class _Guarded:
+    """What the hooks of one request hand each other."""
+
+    asked: Asked
+    path: str
+    choices: int
+
+
+class GuardVLLMHandler(VLLMHandler):
+    """`handler.guard` of the model config is its policy (guard/policy.py)."""
+
+    guarded_fields: ClassVar[frozenset[str]] = frozenset()
+    """Fields of requests that a subclass takes beside OpenAI's and vLLM's, and reads itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.policy = GuardPolicy()
+        self._remembered: OrderedDict[str, Verdict] = OrderedDict()
+        self._watching: set[asyncio.Task[None]] = set()
+
+    # --- the two models ----------------------------------------------------------------------
+
+    @contextlib.asynccontextmanager
+    async def open_engine(self, archive: Path) -> AsyncIterator[Engine]:
+        self.policy = GuardPolicy.parse(self.config.guard)
+        if wrong := [path for path in self.config.endpoints if path in UNGUARDABLE]:
+            raise ConfigError(
+                f"endpoints: what {path} generates can't be checked by the guard; take it out"
+                for path in wrong
+            )
+        async with self.open_guard(archive) as guard, super().open_engine(archive) as engine:
+            self.judge = Judge(guard, self.policy)
+            gone = getattr(guard, "is_dead", lambda: False)
+            yield replace(engine, is_dead=lambda: engine.is_dead() or gone())
+
+    @contextlib.asynccontextmanager
+    async def open_guard(self, archive: Path) -> AsyncIterator[GuardModel]:
+        """The guard model: an endpoint's, or an engine of this worker's. A test overrides it."""
+        if self.policy.url:
+            name = self.policy.api_key_env
+            key = os.environ.get(name) if name else None
+            if name and not key:
+                raise ConfigError([f"handler.guard.api_key_env: the environment has no {name}"])
+            endpoint = EndpointGuard(self.policy.url, self.policy.model, key)
+            try:
+                yield endpoint
+            finally:
+                await endpoint.close()
+            return
+        from tslc_handlers.guard.engine import FOLDER, open_guard_engine
+
+        folder = Path(find_model(archive, self.config, os.environ), FOLDER)
+        if not folder.is_dir():
+            raise ConfigError(
+                [
+                    "no guard model: write `guard: {model: …}` in archive.yaml, or name an "
+                    "endpoint in handler.guard.url"
+                ]
+            )
+        async with open_guard_engine(folder, self.policy.vllm_engine_config) as engine:
+            yield engine
+
+    # --- before ------------------------------------------------------------------------------
+
+    async def preprocess(self, request: Request, context: RequestContext) -> Request | Response:
+        outcome = await super().preprocess(request, context)
+        if isinstance(outcome, Response) or outcome.path not in GUARDED:
+            return outcome
+        asked = read_request(outcome.path, outcome.body, self.guarded_fields)
+        choices = outcome.body.get("n") or 1
+        guarded = _Guarded(asked, outcome.path, choices if isinstance(choices, int) else 1)
+        context.state[_STATE] = guarded
+        if self.policy.mode is Mode.MONITOR:
+            self._watch(self._note(self._check_input(asked, context.request_id)))
+            return outcome
+        context.gate = asyncio.create_task(self._gate(guarded, context.request_id))
+        return replace(outcome, body=for_engine(outcome.path, outcome.body))
+
+    async def _gate(self, guarded: _Guarded, request_id: str) -> Response | None:
+        """What is answered instead, when the request may not be."""
+        try:
+            verdict = await self._check_input(guarded.asked, request_id)
+        except NoVerdict:
+            if self.policy.on_error is OnError.UNAVAILABLE:
+                message = "the request could not be checked, so it is not answered"
+                raise HandlerError(503, message) from None
+            verdict = _CLOSED
+        if verdict.safe:
+            return None
+        return self._refusal(guarded, Stage.INPUT, verdict)
+
+    async def _check_input(self, asked: Asked, request_id: str) -> Verdict:
+        """Everything the client said, its parts judged at once. Raises NoVerdict."""
+        checks = [self.judge.judge(turns, Stage.INPUT, request_id) for turns in asked.checks]
+        if asked.beside:
+            beside = (Turn(Role.USER, asked.beside),)
+            checks.append(self.judge_once(beside, Stage.INPUT, request_id))
+        outcomes = await asyncio.gather(*checks, return_exceptions=True)
+        unsafe = [one for one in outcomes if isinstance(one, Verdict) and not one.safe]
+        if unsafe:
+            return Verdict(tuple(v for verdict in unsafe for v in verdict.violations))
+        for one in outcomes:
+            if isinstance(one, BaseException):
+                raise one
+        return Verdict()
+
+    async def judge_once(self, turns: Sequence[Turn], stage: Stage, request_id: str) -> Verdict:
+        """A verdict on what many requests have in common, remembered. Raises NoVerdict."""
+        said = "\0".join(f"{turn.role}\0{turn.text}" for turn in turns)
+        digest = hashlib.sha256(f"{stage}\0{said}".encode(errors="surrogatepass")).hexdigest()
+        if digest in self._remembered:
+            self._remembered.move_to_end(digest)
+            return self._remembered[digest]
+        verdict = await self.judge.judge(turns, stage, request_id)
+        self._remembered[digest] = verdict
+        while len(self._remembered) > _REMEMBERED:
+            self._remembered.popitem(last=False)
+        return verdict
+
+    # --- after -------------------------------------------------------------------------------
+
+    async def postprocess(self, response: Response, context: RequestContext) -> Response:
+        response = await super().postprocess(response, context)
+        guarded: _Guarded | None = context.state.get(_STATE)
+        if guarded is None:
+            return response
+        choices = [clean_choice(choice) for choice in response.body.get("choices") or ()]
+        if self.policy.mode is Mode.MONITOR:
+            for choice in choices:
+                self._watch(self._note(self._check_choice(guarded, choice, context.request_id)))
+            return response
+        checks = [self._check_choice(guarded, choice, context.request_id) for choice in choices]
+        outcomes = await asyncio.gather(*checks, return_exceptions=True)
+        body: JSON = {key: response.body[key] for key in _TOP_LEVEL if key in response.body}
+        kept: list[JSON] = []
+        codes: list[str] = []
+        for choice, outcome in zip(choices, outcomes, strict=True):
+            verdict = self._closed_verdict(outcome)
+            if verdict.safe:
+                kept.append(choice)
+            else:
+                codes += verdict.codes
+                chat = guarded.path == CHAT
+                kept.append(refused_choice(chat, choice["index"], self.policy.refusal))
+        body["choices"] = kept
+        if codes:
+            body["guard"] = {"stage": str(Stage.OUTPUT), "categories": list(dict.fromkeys(codes))}
+        return replace(response, body=body)
+
+    def _closed_verdict(self, outcome: Verdict | BaseException) -> Verdict:
+        if isinstance(outcome, NoVerdict):
+            if self.policy.on_error is OnError.UNAVAILABLE:
+                raise HandlerError(503, "the answer could not be checked, so it is not released")
+            return _CLOSED
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return outcome
+
+    async def postprocess_stream(
+        self, events: AsyncIterator[JSON], context: RequestContext
+    ) -> AsyncIterator[JSON]:
+        events = super().postprocess_stream(events, context)
+        guarded: _Guarded | None = context.state.get(_STATE)
+        if guarded is None:
+            async for event in events:
+                yield event
+            return
+        if self.policy.mode is Mode.MONITOR:
+            async for event in self._monitored(events, guarded, context.request_id):
+                yield event
+            return
+        stream = GuardedStream(
+            lambda text: self._check_text(guarded, text, context.request_id),
+            chat=guarded.path == CHAT,
+            window_tokens=self.policy.window_tokens,
+            choices=guarded.choices,
+            closed=None if self.policy.on_error is OnError.UNAVAILABLE else _CLOSED,
+        )
+        async with contextlib.aclosing(stream.run(events)) as released:  # type: ignore[type-var]
+            async for event in released:
+                yield event
+
+    async def _monitored(
+        self, events: AsyncIterator[JSON], guarded: _Guarded, request_id: str
+    ) -> AsyncIterator[JSON]:
+        said: dict[int, Said] = {}
+        async for event in events:
+            for choice in event.get("choices") or ():
+                one = said.setdefault(int(choice.get("index", 0)), Said())
+                one.take(clean_choice(choice))
+            yield event
+        for one in said.values():
+            self._watch(self._note(self._check_text(guarded, one.text, request_id)))
+
+    async def _check_choice(self, guarded: _Guarded, choice: JSON, request_id: str) -> Verdict:
+        said = Said()
+        said.take(choice)
+        return await self._check_text(guarded, said.text, request_id)
+
+    async def _check_text(self, guarded: _Guarded, text: str, request_id: str) -> Verdict:
+        if not text.strip():
+            return Verdict()
+        turns = (*guarded.asked.conversation, Turn(Role.AGENT, text))
+        return await self.judge.judge(turns, Stage.OUTPUT, request_id)
+
+    # --- refusing and watching ---------------------------------------------------------------
+
+    def _refusal(self, guarded: _Guarded, stage: Stage, verdict: Verdict) -> Response:
+        import time
+        import uuid
+
+        chat = guarded.path == CHAT
+        codes = list(dict.fromkeys(verdict.codes))
+        return Response(
+            {
+                "id": f"{'chatcmpl' if chat else 'cmpl'}-{uuid.uuid4().hex}",
+                "object": "chat.completion" if chat else "text_completion",
+                "created": int(time.time()),
+                "model": self.model,
+                "choices": [
+                    refused_choice(chat, index, self.policy.refusal)
+                    for index in range(guarded.choices)
+                ],
+                "usage": {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0},
+                "guard": {"stage": str(stage), "categories": codes},
+            }
+        )
+
+    async def _note(self, check: asyncio.Future[Verdict] | object) -> None:
+        with contextlib.suppress(NoVerdict):  # the judge has told
+            await check  # type: ignore[misc]
+
+    def _watch(self, noting: object) -> None:
+        task = asyncio.ensure_future(noting)  # type: ignore[call-overload]
+        self._watching.add(task)
+        task.add_done_callback(self._watching.discard)

@@ -1,0 +1,95 @@
+"""How passages stand in a prompt, so that vLLM's prefix cache keeps working.
+
+What is the same for everybody (the system prompt) comes first and is never touched; the passages
+go to the front of the last user turn, in the order of the knowledge base, whatever their scores. So
+two questions that find the same passages share everything up to the question, and a conversation
+keeps what was cached of its earlier turns.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from tslc_handlers.messages import JSON
+from tslc_handlers.rag.passages import Hit, Query
+
+# What chat templates mark turns with: in a passage it would end the quotation and begin a turn of
+# somebody else's.
+_CONTROL = re.compile(r"<\|[^|<>\s]{1,64}\|>|</?s>|\[/?(?:INST|SYS)\]|<</?SYS>>", re.IGNORECASE)
+_OURS = re.compile(r"</?passages?\b[^>]*>", re.IGNORECASE)
+OVERHEAD_TOKENS = 48
+"""About what the lines around the passages take."""
+
+
+def query_of(messages: Any) -> Query | None:
+    """What to search for: the last user turn, with the one before it; None when there is none."""
+    if not isinstance(messages, list):
+        return None
+    said = [
+        text_of(one.get("content"))
+        for one in messages
+        if isinstance(one, dict) and one.get("role") == "user"
+    ]
+    if not said or not said[-1].strip() or messages[-1].get("role") == "assistant":
+        return None
+    return Query(said[-1], said[-2] if len(said) > 1 else "")
+
+
+def text_of(content: Any) -> str:
+    """The text of a message's content; parts of other kinds are left out."""
+    if isinstance(content, str):
+        return content
+    parts = content if isinstance(content, list) else ()
+    texts = (one.get("text") for one in parts if isinstance(one, dict))
+    return "\n".join(text for text in texts if isinstance(text, str))
+
+
+def quoted(text: str) -> str:
+    """A passage that can't be taken for anything but a quotation by a chat template or by us."""
+    return _OURS.sub("", _CONTROL.sub("", text))
+
+
+def passage_text(hit: Hit) -> str:
+    """One passage as it stands in the prompt."""
+    title = quoted(hit.passage.title).replace('"', "'").replace("\n", " ")
+    return f'<passage title="{title}">\n{quoted(hit.passage.text).strip()}\n</passage>\n'
+
+
+def with_passages(messages: Sequence[JSON], hits: Iterable[Hit], instructions: str) -> list[JSON]:
+    """The messages with the passages before the last user turn's text."""
+    ordered = sorted(hits, key=lambda hit: hit.passage.number)
+    if not ordered:
+        return list(messages)
+    block = "".join(passage_text(hit) for hit in ordered)
+    head = f"{instructions}\n\n<passages>\n{block}</passages>\n\n"
+    place = max(i for i, one in enumerate(messages) if one.get("role") == "user")
+    asked = dict(messages[place])
+    content = asked["content"]
+    if isinstance(content, str):
+        asked["content"] = head + content
+    else:
+        asked["content"] = [{"type": "text", "text": head}, *content]
+    return [*messages[:place], asked, *messages[place + 1 :]]
+
+
+def within_budget(hits: Iterable[tuple[Hit, int]], budget: int) -> list[Hit]:
+    """The best passages that fit into `budget` tokens, best first; `hits` come with their tokens.
+
+    One that does not fit is left out, and a smaller one after it may be taken.
+    """
+    kept: list[Hit] = []
+    for hit, tokens in hits:
+        if tokens <= budget:
+            kept.append(hit)
+            budget -= tokens
+    return kept
+
+
+def sources_of(hits: Iterable[Hit]) -> list[JSON]:
+    """The extension field of an answer: what stood in the prompt, best first."""
+    return [
+        {"id": hit.passage.id, "title": hit.passage.title, "score": round(hit.score, 6)}
+        for hit in hits
+    ]
