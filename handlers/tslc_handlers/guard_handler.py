@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
-from tslc_handlers.config import ConfigError, find_model
+from tslc_handlers.config import ConfigError
 from tslc_handlers.engine import Engine
 from tslc_handlers.guard.answers import Said, clean_choice, refused_choice
 from tslc_handlers.guard.endpoint import EndpointGuard
@@ -95,7 +95,7 @@ class GuardVLLMHandler(VLLMHandler):
             return
         from tslc_handlers.guard.engine import FOLDER, open_guard_engine
 
-        folder = Path(find_model(archive, self.config, os.environ), FOLDER)
+        folder = Path(self.prepare_environment(archive), FOLDER)
         if not folder.is_dir():
             raise ConfigError(
                 [

@@ -213,12 +213,17 @@ class VLLMHandler(BaseHandler):
     @contextlib.asynccontextmanager
     async def open_engine(self, archive: Path) -> AsyncIterator[Engine]:
         """The engine behind the application: vLLM's. A test overrides it."""
-        model = find_model(archive, self.config, os.environ)
-        os.environ.update(worker_environment(self.config, model))
+        model = self.prepare_environment(archive)
         # Its own name always means it: that is what a router knows it by.
         served = tuple(dict.fromkeys((*self.config.served_names(), self.model)))
         async with open_engine(self.config, model, archive, served) as engine:
             yield engine
+
+    def prepare_environment(self, archive: Path) -> str:
+        """Set what vLLM reads from the environment, before it is imported; the model's folder."""
+        model = find_model(archive, self.config, os.environ)
+        os.environ.update(worker_environment(self.config, model))
+        return model
 
     async def _open_door(self) -> None:
         self._tasks.append(await open_door(self.door, self._door_path))
