@@ -3,6 +3,10 @@
 Run as a process of its own, so that the client's work is not the server's:
 
     python -m benchmarks.load --url URL [--uds PATH] --model M --clients N --requests R --tokens T
+                              [--questions FILE]
+
+With a file of questions (JSON lines with `question`) the clients chat, each with questions of its
+own turn; else they have a prompt completed.
 
 It prints one JSON object: `tokens_per_second` over the whole run (all tokens, from the first
 request to the last byte) and `ttft_ms`, the time to the first token, of each request.
@@ -17,13 +21,20 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import re
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import aiohttp
 import uvloop
 
 PROMPT = "Write a long story about a lighthouse, a storm and the people who lived beside the sea."
+
+
+# An event with text in it: a chat's first chunk names only the role.
+_SAYS = re.compile(rb'"(?:content|text)": ?"[^"]')
 
 
 @dataclass
@@ -40,15 +51,23 @@ async def one(session: aiohttp.ClientSession, url: str, body: bytes, tally: Tall
     async with session.post(url, data=body) as response:
         response.raise_for_status()
         async for chunk in response.content.iter_any():
-            if first is None and b"data: " in chunk:
-                first = time.perf_counter() - started
             buffer += chunk
+            if first is None and _SAYS.search(buffer):
+                first = time.perf_counter() - started
     # vLLM streams one token an event here (ignore_eos, plain text); the last event is [DONE].
-    events = buffer.count(b"data: {")
+    events = len(_SAYS.findall(buffer))
     if b"data: [DONE]" not in buffer or first is None:
         raise RuntimeError(f"broken stream: {buffer[-200:]!r}")
     tally.tokens += events
     return first
+
+
+def asked(questions: Sequence[str], client: int, turn: int) -> dict[str, object]:
+    """What a client asks in a turn: no two ask the same at once, and every round the same."""
+    if not questions:
+        return {"prompt": f"{client}.{turn} {PROMPT}"}
+    question = questions[(client * 7 + turn) % len(questions)]
+    return {"messages": [{"role": "user", "content": f"{question} ({client}.{turn})"}]}
 
 
 async def run(args: argparse.Namespace) -> dict[str, float | list[float]]:
@@ -59,6 +78,8 @@ async def run(args: argparse.Namespace) -> dict[str, float | list[float]]:
     if args.token:
         headers["authorization"] = f"Bearer {args.token}"
     tally = Tally()
+    lines = Path(args.questions).read_text("utf-8").splitlines() if args.questions else []
+    questions = [json.loads(line)["question"] for line in lines if line.strip()]
     timeout = aiohttp.ClientTimeout(total=300)
     async with aiohttp.ClientSession(
         connector=connector, headers=headers, timeout=timeout
@@ -70,7 +91,7 @@ async def run(args: argparse.Namespace) -> dict[str, float | list[float]]:
             for turn in range(args.requests):
                 body = {
                     "model": args.model,
-                    "prompt": f"{number}.{turn} {PROMPT}",
+                    **asked(questions, number, turn),
                     "max_tokens": tokens,
                     "ignore_eos": True,
                     "temperature": 0,
@@ -98,6 +119,7 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=1)
     parser.add_argument("--requests", type=int, default=4)
     parser.add_argument("--tokens", type=int, default=64)
+    parser.add_argument("--questions")
     print(json.dumps(uvloop.run(run(parser.parse_args()))))
 
 
