@@ -9,18 +9,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
+import logging
 import os
-from collections import OrderedDict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
+from tslc_handlers import metrics
 from tslc_handlers.config import ConfigError
 from tslc_handlers.engine import Engine
-from tslc_handlers.guard.answers import Said, clean_choice, refused_choice
+from tslc_handlers.guard.answers import Said, clean_choice, clean_usage, refused_choice
 from tslc_handlers.guard.endpoint import EndpointGuard
+from tslc_handlers.guard.errors import with_judged_errors
 from tslc_handlers.guard.judge import Judge, NoVerdict, Stage, Verdict
 from tslc_handlers.guard.model import GuardModel
 from tslc_handlers.guard.policy import UNNAMED, GuardPolicy, Mode, OnError, Violation
@@ -28,8 +29,9 @@ from tslc_handlers.guard.prompt import Role, Turn
 from tslc_handlers.guard.requests import (
     CHAT,
     GUARDED,
-    UNGUARDABLE,
+    HARMLESS,
     Asked,
+    choices_of,
     for_engine,
     read_request,
 )
@@ -37,9 +39,10 @@ from tslc_handlers.guard.stream import GuardedStream
 from tslc_handlers.messages import JSON, HandlerError, Request, RequestContext, Response
 from tslc_handlers.vllm_handler import VLLMHandler
 
+logger = logging.getLogger(__name__)
+
 _STATE = "tslc.guard"
-_REMEMBERED = 4096
-_TOP_LEVEL = ("id", "object", "created", "model", "system_fingerprint", "service_tier", "usage")
+_TOP_LEVEL = ("id", "object", "created", "model", "system_fingerprint", "service_tier")
 _CLOSED = Verdict((Violation(UNNAMED, 1.0),))
 
 
@@ -61,7 +64,6 @@ class GuardVLLMHandler(VLLMHandler):
     def __init__(self) -> None:
         super().__init__()
         self.policy = GuardPolicy()
-        self._remembered: OrderedDict[str, Verdict] = OrderedDict()
         self._watching: set[asyncio.Task[None]] = set()
 
     # --- the two models ----------------------------------------------------------------------
@@ -69,7 +71,8 @@ class GuardVLLMHandler(VLLMHandler):
     @contextlib.asynccontextmanager
     async def open_engine(self, archive: Path) -> AsyncIterator[Engine]:
         self.policy = GuardPolicy.parse(self.config.guard)
-        if wrong := [path for path in self.config.endpoints if path in UNGUARDABLE]:
+        checked = (*GUARDED, *HARMLESS)
+        if wrong := [path for path in self.config.endpoints if path not in checked]:
             raise ConfigError(
                 f"endpoints: what {path} generates can't be checked by the guard; take it out"
                 for path in wrong
@@ -77,7 +80,10 @@ class GuardVLLMHandler(VLLMHandler):
         async with self.open_guard(archive) as guard, super().open_engine(archive) as engine:
             self.judge = Judge(guard, self.policy)
             gone = getattr(guard, "is_dead", lambda: False)
-            yield replace(engine, is_dead=lambda: engine.is_dead() or gone())
+            app = engine.app
+            if self.policy.mode is Mode.ENFORCE:
+                app = with_judged_errors(app, self.judge)
+            yield replace(engine, app=app, is_dead=lambda: engine.is_dead() or gone())
 
     @contextlib.asynccontextmanager
     async def open_guard(self, archive: Path) -> AsyncIterator[GuardModel]:
@@ -112,13 +118,12 @@ class GuardVLLMHandler(VLLMHandler):
         outcome = await super().preprocess(request, context)
         if isinstance(outcome, Response) or outcome.path not in GUARDED:
             return outcome
-        asked = read_request(outcome.path, outcome.body, self.guarded_fields)
-        choices = outcome.body.get("n") or 1
-        guarded = _Guarded(asked, outcome.path, choices if isinstance(choices, int) else 1)
-        context.state[_STATE] = guarded
         if self.policy.mode is Mode.MONITOR:
-            self._watch(self._note(self._check_input(asked, context.request_id)))
+            self._monitor(outcome, context)
             return outcome
+        asked = read_request(outcome.path, outcome.body, self.guarded_fields)
+        guarded = _Guarded(asked, outcome.path, choices_of(outcome.body))
+        context.state[_STATE] = guarded
         context.gate = asyncio.create_task(self._gate(guarded, context.request_id))
         return replace(outcome, body=for_engine(outcome.path, outcome.body))
 
@@ -140,7 +145,7 @@ class GuardVLLMHandler(VLLMHandler):
         checks = [self.judge.judge(turns, Stage.INPUT, request_id) for turns in asked.checks]
         if asked.beside:
             beside = (Turn(Role.USER, asked.beside),)
-            checks.append(self.judge_once(beside, Stage.INPUT, request_id))
+            checks.append(self.judge.judge_once(beside, Stage.INPUT, request_id))
         outcomes = await asyncio.gather(*checks, return_exceptions=True)
         unsafe = [one for one in outcomes if isinstance(one, Verdict) and not one.safe]
         if unsafe:
@@ -149,19 +154,6 @@ class GuardVLLMHandler(VLLMHandler):
             if isinstance(one, BaseException):
                 raise one
         return Verdict()
-
-    async def judge_once(self, turns: Sequence[Turn], stage: Stage, request_id: str) -> Verdict:
-        """A verdict on what many requests have in common, remembered. Raises NoVerdict."""
-        said = "\0".join(f"{turn.role}\0{turn.text}" for turn in turns)
-        digest = hashlib.sha256(f"{stage}\0{said}".encode(errors="surrogatepass")).hexdigest()
-        if digest in self._remembered:
-            self._remembered.move_to_end(digest)
-            return self._remembered[digest]
-        verdict = await self.judge.judge(turns, stage, request_id)
-        self._remembered[digest] = verdict
-        while len(self._remembered) > _REMEMBERED:
-            self._remembered.popitem(last=False)
-        return verdict
 
     # --- after -------------------------------------------------------------------------------
 
@@ -173,11 +165,12 @@ class GuardVLLMHandler(VLLMHandler):
         choices = [clean_choice(choice) for choice in response.body.get("choices") or ()]
         if self.policy.mode is Mode.MONITOR:
             for choice in choices:
-                self._watch(self._note(self._check_choice(guarded, choice, context.request_id)))
+                self._watch(self._check_choice(guarded, choice, context.request_id))
             return response
         checks = [self._check_choice(guarded, choice, context.request_id) for choice in choices]
         outcomes = await asyncio.gather(*checks, return_exceptions=True)
         body: JSON = {key: response.body[key] for key in _TOP_LEVEL if key in response.body}
+        body["usage"] = clean_usage(response.body.get("usage"))
         kept: list[JSON] = []
         codes: list[str] = []
         for choice, outcome in zip(choices, outcomes, strict=True):
@@ -230,13 +223,15 @@ class GuardVLLMHandler(VLLMHandler):
         self, events: AsyncIterator[JSON], guarded: _Guarded, request_id: str
     ) -> AsyncIterator[JSON]:
         said: dict[int, Said] = {}
-        async for event in events:
-            for choice in event.get("choices") or ():
-                one = said.setdefault(int(choice.get("index", 0)), Said())
-                one.take(clean_choice(choice))
-            yield event
-        for one in said.values():
-            self._watch(self._note(self._check_text(guarded, one.text, request_id)))
+        try:
+            async for event in events:
+                for choice in event.get("choices") or ():
+                    clean = clean_choice(choice)
+                    said.setdefault(clean["index"], Said()).take(clean)
+                yield event
+        finally:  # also when the client leaves
+            for one in said.values():
+                self._watch(self._check_text(guarded, one.text, request_id))
 
     async def _check_choice(self, guarded: _Guarded, choice: JSON, request_id: str) -> Verdict:
         said = Said()
@@ -246,8 +241,7 @@ class GuardVLLMHandler(VLLMHandler):
     async def _check_text(self, guarded: _Guarded, text: str, request_id: str) -> Verdict:
         if not text.strip():
             return Verdict()
-        turns = (*guarded.asked.conversation, Turn(Role.AGENT, text))
-        return await self.judge.judge(turns, Stage.OUTPUT, request_id)
+        return await self.judge.judge(guarded.asked.answered(text), Stage.OUTPUT, request_id)
 
     # --- refusing and watching ---------------------------------------------------------------
 
@@ -272,11 +266,22 @@ class GuardVLLMHandler(VLLMHandler):
             }
         )
 
-    async def _note(self, check: asyncio.Future[Verdict] | object) -> None:
-        with contextlib.suppress(NoVerdict):  # the judge has told
-            await check  # type: ignore[misc]
+    def _monitor(self, request: Request, context: RequestContext) -> None:
+        """Judge the request and let it through, one that can't be read too."""
+        try:
+            asked = read_request(request.path, request.body, self.guarded_fields)
+        except HandlerError as error:
+            metrics.GUARD_VERDICTS.labels(Stage.INPUT, "no_verdict", "none").inc()
+            logger.warning("request %s: %s", context.request_id, error)
+            asked = Asked(())
+        context.state[_STATE] = _Guarded(asked, request.path, 1)
+        self._watch(self._check_input(asked, context.request_id))
 
-    def _watch(self, noting: object) -> None:
-        task = asyncio.ensure_future(noting)  # type: ignore[call-overload]
+    def _watch(self, check: Coroutine[Any, Any, Verdict]) -> None:
+        async def noting() -> None:
+            with contextlib.suppress(NoVerdict):  # the judge has told
+                await check
+
+        task = asyncio.create_task(noting())
         self._watching.add(task)
         task.add_done_callback(self._watching.discard)

@@ -47,6 +47,10 @@ _Given = TypeVar("_Given", Request, Response)
 _CHUNKED = ("/v1/chat/completions", "/v1/completions")
 
 
+# Fields of a whole answer that are not those of its chunks, or are there already.
+_OF_WHOLE = frozenset(("id", "object", "created", "model", "choices", "usage"))
+
+
 class Hooks(Protocol):
     """A handler's hooks; `overridden` names those that are not the base class's."""
 
@@ -93,6 +97,8 @@ async def run_hooked(
     except ValueError:
         payload = None
     if not isinstance(payload, dict):  # vLLM words this refusal
+        if scope["path"] in _CHUNKED:
+            send = _only_refusals(send)
         await app(scope, replay(body, receive), send)
         return
     try:
@@ -113,8 +119,23 @@ async def run_hooked(
     except _HookFailed as failed:
         await send_error(send, failed.status, failed.message, type=failed.type)
     finally:
-        if isinstance(context.gate, asyncio.Future) and not context.gate.done():
+        if isinstance(context.gate, asyncio.Future):
             context.gate.cancel()
+            await asyncio.gather(context.gate, return_exceptions=True)
+
+
+def _only_refusals(send: Send) -> Send:
+    """For a body that hooks can't be shown: an answer to it would have passed them by.
+
+    Raises ValueError for one.
+    """
+
+    async def refusing(message: Message) -> None:
+        if message["type"] == "http.response.start" and message["status"] < 400:
+            raise ValueError("the engine answered a body that is no JSON object")
+        await send(message)
+
+    return refusing
 
 
 async def _guarded(
@@ -143,8 +164,9 @@ async def _early(response: Response, path: str, stream: bool, send: Send) -> Non
         await send_json(send, response.status, response.body, response.headers)
         return
     await send(_stream_head(response.headers))
+    more = {k: v for k, v in response.body.items() if k not in _OF_WHOLE}
     for event in as_stream(path, response.body):
-        await send({"type": "http.response.body", "body": encode_event(event), "more_body": True})
+        await send(_body(encode_event(event | more)))
     await send({"type": "http.response.body", "body": DONE, "more_body": False})
 
 
@@ -166,6 +188,7 @@ class _Inner:
         self._queue: asyncio.Queue[bytes | None] = asyncio.Queue()  # one answer bounds it
         self._head: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
         self._complete = False
+        self._ended = False
         self._path: str = scope["path"]
         self._decoder = EventDecoder()
         self._task = asyncio.create_task(self._run(app, scope, receive))
@@ -210,15 +233,19 @@ class _Inner:
                 return
             head = self._head.result()
             kind = headers_of(head).get("content-type", "")
-            chunked = kind.startswith("text/event-stream") and self._path in _CHUNKED
-            if chunked and "postprocess_stream" in hooks.overridden:
-                await self._stream(hooks, context, head, send)
-            elif (
-                head["status"] < 400
-                and kind.startswith("application/json")
-                and "postprocess" in hooks.overridden
-            ):
+            if head["status"] >= 400:
+                await self._pass_on(head, send)
+            elif kind.startswith("text/event-stream") and self._path in _CHUNKED:
+                if "postprocess_stream" in hooks.overridden:
+                    await self._stream(hooks, context, head, send)
+                else:
+                    await self._pass_on(head, send)
+            elif "postprocess" not in hooks.overridden:
+                await self._pass_on(head, send)
+            elif kind.startswith("application/json"):
                 await self._whole(hooks, context, head, send)
+            elif self._path in _CHUNKED:
+                raise ValueError(f"the engine answered {kind!r}, which no hook can be shown")
             else:
                 await self._pass_on(head, send)
         finally:
@@ -236,6 +263,8 @@ class _Inner:
     ) -> None:
         body = json.loads(b"".join([chunk async for chunk in self._chunks()]))
         if not isinstance(body, dict):
+            if self._path in _CHUNKED:
+                raise ValueError("the engine answered what no hook can be shown")
             await send_json(send, head["status"], body)
             return
         response = Response(body, head["status"], _kept(head))
@@ -255,7 +284,7 @@ class _Inner:
                     begun = True
                 await send(_body(encode_event(event)))
             # The engine's stream broke off, unless the hook ended it.
-            whole = self._decoder.done or not self._task.done()
+            whole = self._decoder.done or not self._ended
         except Exception as error:
             if self._task.done() and self._task.exception() is error:
                 raise  # the engine's, not the hook's
@@ -277,6 +306,7 @@ class _Inner:
         async for chunk in self._chunks():
             for event in self._decoder.feed(chunk):
                 yield event
+        self._ended = True
 
 
 def _body(data: bytes) -> Message:

@@ -31,7 +31,7 @@ class RagGuardVLLMHandler(RagVLLMHandler, GuardVLLMHandler):
     async def _is_usable(self, hit: Hit, context: RequestContext) -> bool:
         turn = Turn(Role.USER, f"{hit.passage.title}\n{hit.passage.text}")
         try:
-            verdict = await self.judge_once((turn,), Stage.RETRIEVED, context.request_id)
+            verdict = await self.judge.judge_once((turn,), Stage.RETRIEVED, context.request_id)
         except NoVerdict:
             return self.policy.mode is Mode.MONITOR
         if not verdict.safe:

@@ -21,6 +21,7 @@ class EndpointGuard:
         self._url = url.rstrip("/")
         self._model = model
         self._headers = {"authorization": f"Bearer {key}"} if key else {}
+        self._found: str | None = None
         self._client: httpx.AsyncClient | None = None
 
     async def complete(self, prompt: str, max_tokens: int) -> Sequence[Token]:
@@ -28,9 +29,11 @@ class EndpointGuard:
 
         if self._client is None:
             # The judge bounds the time of a verdict; this only ends what nobody waits for.
-            self._client = httpx.AsyncClient(timeout=_FORGOTTEN_SECONDS, headers=self._headers)
+            self._client = httpx.AsyncClient(
+                timeout=_FORGOTTEN_SECONDS, headers=self._headers, limits=_limits()
+            )
         body = {
-            "model": self._model or await self._only_model(),
+            "model": self._model or self._found or await self._only_model(),
             "prompt": prompt,
             "max_tokens": max_tokens,
             "temperature": 0,
@@ -43,6 +46,7 @@ class EndpointGuard:
         except httpx.HTTPError as error:
             raise GuardFailed(f"{self._url}: {error or type(error).__name__}") from error
         if answer.status_code != 200:
+            self._found = None  # it may serve another one now
             raise GuardFailed(f"{self._url} answered {answer.status_code}: {answer.text[:200]}")
         try:
             return read_tokens(answer.json()["choices"][0]["logprobs"])
@@ -55,23 +59,33 @@ class EndpointGuard:
         assert self._client is not None
         try:
             answer = await self._client.get(f"{self._url}/models")
-            names = [one["id"] for one in answer.json()["data"]]
+            names = [str(one["id"]) for one in answer.json()["data"]]
         except (httpx.HTTPError, KeyError, TypeError, ValueError) as error:
             raise GuardFailed(f"{self._url}/models: {error or type(error).__name__}") from error
         if not names:
             raise GuardFailed(f"{self._url} serves no model; name one in handler.guard.model")
-        self._model = names[0]
-        return self._model
+        self._found = names[0]
+        return names[0]
 
     async def close(self) -> None:
         if self._client is not None:
             await self._client.aclose()
 
 
+def _limits() -> httpx.Limits:
+    """No verdict waits for another's connection, and none is sent into one that vLLM's server is
+    just closing (it does after five idle seconds)."""
+    import httpx
+
+    return httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=2)
+
+
 def read_tokens(logprobs: Mapping[str, Any]) -> list[Token]:
-    """OpenAI's `logprobs` of a text completion."""
-    top = logprobs["top_logprobs"]
+    """OpenAI's `logprobs` of a text completion. Raises what malformed ones raise."""
+    tokens, top = logprobs["tokens"], logprobs["top_logprobs"]
+    if not all(isinstance(text, str) for text in tokens):
+        raise TypeError("tokens that are no texts")
     return [
         Token(text, {str(k): float(v) for k, v in (top[place] or {}).items()})
-        for place, text in enumerate(logprobs["tokens"])
+        for place, text in enumerate(tokens)
     ]

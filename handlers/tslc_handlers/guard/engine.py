@@ -37,10 +37,10 @@ class EngineGuard:
             logprobs=TOP,
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
-        # The prompt has its own begin-of-text.
-        ids = self._tokenizer.encode(prompt, add_special_tokens=False)
         request_id = f"guard-{uuid.uuid4().hex}"
         try:
+            # The prompt has its own begin-of-text.
+            ids = self._tokenizer.encode(prompt, add_special_tokens=False)
             final = None
             async for output in self._client.generate(
                 {"prompt_token_ids": ids}, sampling, request_id

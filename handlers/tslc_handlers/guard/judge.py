@@ -7,18 +7,23 @@ nothing through.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import time
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NoReturn
 
 from tslc_handlers import metrics
 from tslc_handlers.guard.audit import audit
 from tslc_handlers.guard.model import ANSWER_TOKENS, CODE_TOKENS, GuardFailed, GuardModel
 from tslc_handlers.guard.policy import GuardPolicy, Mode, Violation
 from tslc_handlers.guard.prompt import Turn, guard_prompt
-from tslc_handlers.guard.reading import Reading, Unreadable, read_answer, read_codes
+from tslc_handlers.guard.reading import Reading, Unreadable, read_answer, read_codes, text_of
+
+_REMEMBERED = 4096
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +59,7 @@ class Judge:
     def __init__(self, model: GuardModel, policy: GuardPolicy) -> None:
         self.policy = policy
         self._model = model
+        self._remembered: OrderedDict[str, Verdict] = OrderedDict()
 
     async def judge(self, turns: Sequence[Turn], stage: Stage, request_id: str) -> Verdict:
         """The verdict on the last turn. Raises NoVerdict."""
@@ -67,26 +73,47 @@ class Judge:
             self._failed(stage, str(error))
         metrics.GUARD_SECONDS.labels(stage).observe(time.perf_counter() - started)
         verdict = Verdict(self.policy.violations(reading))
+        self._tell(verdict, turns[-1].text, stage, request_id)
+        return verdict
+
+    async def judge_once(self, turns: Sequence[Turn], stage: Stage, request_id: str) -> Verdict:
+        """A verdict on what many requests have in common, remembered. Raises NoVerdict.
+
+        One against it is told again for every request.
+        """
+        said = "\0".join(f"{turn.role}\0{turn.text}" for turn in turns)
+        digest = hashlib.sha256(f"{stage}\0{said}".encode(errors="surrogatepass")).hexdigest()
+        if digest in self._remembered:
+            self._remembered.move_to_end(digest)
+            verdict = self._remembered[digest]
+            if not verdict.safe:
+                self._tell(verdict, turns[-1].text, stage, request_id)
+            return verdict
+        verdict = await self.judge(turns, stage, request_id)
+        self._remembered[digest] = verdict
+        while len(self._remembered) > _REMEMBERED:
+            self._remembered.popitem(last=False)
+        return verdict
+
+    def _tell(self, verdict: Verdict, text: str, stage: Stage, request_id: str) -> None:
         decision = "pass" if verdict.safe else "block"
         if not verdict.safe and self.policy.mode is Mode.MONITOR:
             decision = "monitor"
         for code in verdict.codes or ("none",):
             metrics.GUARD_VERDICTS.labels(stage, decision, code).inc()
         if not verdict.safe:
-            text = turns[-1].text
             audit(stage, decision, verdict.violations, text, request_id, self.policy.audit_text)
-        return verdict
 
     async def _read(self, prompt: str) -> Reading:
-        reading = read_answer(await self._model.complete(prompt, ANSWER_TOKENS))
+        reading = read_answer(await self._model.complete(prompt, ANSWER_TOKENS), ANSWER_TOKENS)
         if not self.policy.wants_codes(reading):
             return reading
         # It said "safe" with little certainty: what would it have named?
         tokens = await self._model.complete(f"{prompt}\n\nunsafe\n", CODE_TOKENS)
-        codes = read_codes("".join(token.text for token in tokens))
-        return Reading(unsafe=not codes, score=reading.score, codes=codes)
+        codes, more = read_codes(tokens, text_of(tokens), CODE_TOKENS)
+        return Reading(unsafe=more, score=reading.score, codes=codes, more=more)
 
-    def _failed(self, stage: Stage, reason: str) -> None:
+    def _failed(self, stage: Stage, reason: str) -> NoReturn:
         metrics.GUARD_VERDICTS.labels(stage, "no_verdict", "none").inc()
         logger.error("no verdict on the %s: %s", stage, reason)
         raise NoVerdict(reason) from None

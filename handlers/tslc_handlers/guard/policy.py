@@ -19,6 +19,8 @@ UNNAMED = "unnamed"
 """The category of a verdict that says "unsafe" and names none."""
 REFUSAL = "I can't help with that."
 _CODE = re.compile(r"S[1-9]\d{0,2}", re.ASCII)
+_URL = re.compile(r"https?://[^/\s]")
+_LONGEST_SECONDS = 600
 _CATEGORY_KEYS = ("enabled", "threshold", "name", "description")
 
 
@@ -79,9 +81,8 @@ class GuardPolicy:
         return min((self.threshold_of(one.code) for one in self.categories), default=1.0)
 
     def violations(self, reading: Reading) -> tuple[Violation, ...]:
-        """What of a reading counts. "unsafe" without a category counts too: that is no yes."""
-        if reading.unsafe and not reading.codes:
-            return (Violation(UNNAMED, reading.score),)
+        """What of a reading counts. "unsafe" without a category, or with more than categories,
+        counts too: that is no yes."""
         known = {*self.codes, *(one.code for one in LLAMA_GUARD_3)}
         found = []
         for code in reading.codes:
@@ -89,7 +90,9 @@ class GuardPolicy:
                 found.append(Violation(UNNAMED, reading.score))
             elif code in self.codes and reading.score >= self.threshold_of(code):
                 found.append(Violation(code, reading.score))
-        return tuple(found)
+        if reading.unsafe and (reading.more or not reading.codes) and not found:
+            found.append(Violation(UNNAMED, reading.score))
+        return tuple(dict.fromkeys(found))
 
     def wants_codes(self, reading: Reading) -> bool:
         """Whether "safe" was said with so little certainty that a low threshold may be reached."""
@@ -164,8 +167,10 @@ def _bounds(values: Mapping[str, Any]) -> Iterable[str]:
         yield "handler.guard.threshold is a probability: write 0 to 1"
     if values.get("window_tokens", 1) < 1:
         yield "handler.guard.window_tokens must be 1 or more"
-    if values.get("timeout_seconds", 1) <= 0:
-        yield "handler.guard.timeout_seconds must be over 0"
+    if not 0 < values.get("timeout_seconds", 1) <= _LONGEST_SECONDS:
+        yield f"handler.guard.timeout_seconds must be over 0, and {_LONGEST_SECONDS} at most"
+    if not _URL.match(values.get("url", "http://guard")):
+        yield "handler.guard.url must begin with http:// or https://"
     if not values.get("categories", LLAMA_GUARD_3):
         yield "handler.guard.categories turns every category off: the guard would guard nothing"
     if not values.get("refusal", REFUSAL).strip():
@@ -185,8 +190,9 @@ def _categories(
         elif value is False:
             if chosen.pop(code, None) is None:
                 mistakes.append(f"{where} is no category to turn off; {_one_of(chosen)}")
-        elif value is True and code in chosen:
-            continue
+        elif value is True:
+            if code not in chosen:
+                mistakes.append(f"{where} is no category to turn on; {_one_of(chosen)}")
         elif isinstance(value, dict):
             _category(code, value, where, chosen, thresholds, mistakes)
         else:
@@ -212,12 +218,18 @@ def _category(
             thresholds[code] = float(threshold)
         else:
             mistakes.append(f"{where}.threshold is a probability: write 0 to 1")
-    if value.get("enabled", True) is False:
-        chosen.pop(code, None)
-        return
-    known = chosen.get(code)
     name, description = value.get("name"), value.get("description")
-    if known is None and not (isinstance(name, str) and name and isinstance(description, str)):
+    for key, text in (("name", name), ("description", description)):
+        if text is not None and not (isinstance(text, str) and text.strip()):
+            mistakes.append(f"{where}.{key} must be a text")
+            return
+    if not isinstance(value.get("enabled", True), bool):
+        mistakes.append(f"{where}.enabled must be true or false")
+    elif not value.get("enabled", True):
+        chosen.pop(code, None)
+    elif code in chosen:
+        chosen[code] = Category(code, name or chosen[code].name, description)
+    elif name and description:
+        chosen[code] = Category(code, name, description)
+    else:
         mistakes.append(f"{where} is a category of your own: it needs a name and a description")
-        return
-    chosen[code] = Category(code, name or (known.name if known else code), description)

@@ -60,9 +60,18 @@ LLAMA_GUARD_3: tuple[Category, ...] = tuple(
 
 # A control token of Llama's, or the mark of another family's: in a text it would end the
 # conversation early, and what follows would be read as the guard's own answer.
-_CONTROL = re.compile(r"<\|([A-Za-z0-9_]{1,64})\|>")
+_CONTROL = re.compile(r"<\|([^|<>\s]{1,64})\|>")
 # The marks between which the prompt keeps the conversation.
-_MARK = re.compile(r"<(/?(?:BEGIN|END) (?:CONVERSATION|UNSAFE CONTENT CATEGORIES))>")
+_MARK = re.compile(
+    r"<\s*(/?\s*(?:BEGIN|END)\s+(?:CONVERSATION|UNSAFE\s+CONTENT\s+CATEGORIES))\s*/?\s*>",
+    re.IGNORECASE,
+)
+# What begins a turn: a text with such a line would put words into the other side's mouth, and the
+# guard would judge the turn it made up.
+_TURN = re.compile(
+    r"(^|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029])([^\S\n\r]*)((?:user|agent)[^\S\n\r]*:)",
+    re.IGNORECASE,
+)
 
 
 def guard_prompt(turns: Sequence[Turn], categories: Iterable[Category]) -> str:
@@ -90,11 +99,20 @@ def guard_prompt(turns: Sequence[Turn], categories: Iterable[Category]) -> str:
 
 
 def defused(text: str) -> str:
-    """The text without what the guard could take for the end of the conversation.
+    """The text without what the guard could take for the end of the conversation or of the turn.
 
-    A text without control tokens and marks comes back as it is.
+    A text without control tokens, marks and lines that begin as turns do comes back as it is.
     """
-    return _MARK.sub(r"(\1)", _CONTROL.sub(r"< |\1| >", text))
+    whole = _MARK.sub(r"(\1)", _CONTROL.sub(r"< |\1| >", joined(text)))
+    return _TURN.sub(r"\1\2> \3", whole)
+
+
+def joined(text: str) -> str:
+    """The text with halves of surrogate pairs put together, as who reads it will see it. A half
+    without its other becomes U+FFFD: it has no UTF-8."""
+    if text.isascii():
+        return text
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def _category(category: Category) -> str:

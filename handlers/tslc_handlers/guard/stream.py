@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
-from tslc_handlers.guard.answers import cut_choice
+from tslc_handlers.guard.answers import clean_usage, cut_choice
 from tslc_handlers.guard.judge import NoVerdict, Verdict
 from tslc_handlers.guard.windows import Snapshot, Window
 from tslc_handlers.messages import JSON, HandlerError
@@ -55,19 +55,24 @@ class GuardedStream:
                     waiting.add(reading)
                 done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
                 for task in [task for task in self._checks if task in done]:
-                    for event in self._settle(task):
-                        yield event
+                    if (cut := self._settle(task)) is not None:
+                        yield cut
                 if self._all_cut():
                     return
                 if reading is not None and reading in done:
                     reading = self._read(reading, events)
-                for event in self._begin_checks():
+                self._begin_checks()
+                for event in self._released():
                     yield event
             for event in self._tail:
                 yield event
         finally:
-            for task in (*self._checks, *([reading] if reading is not None else ())):
-                task.cancel()
+            left: list[asyncio.Future[Any]] = [*self._checks]
+            if reading is not None:
+                left.append(reading)
+            for one in left:
+                one.cancel()
+            await asyncio.gather(*left, return_exceptions=True)
 
     def _read(
         self, reading: asyncio.Future[JSON], events: AsyncIterator[JSON]
@@ -86,16 +91,16 @@ class GuardedStream:
             logger.error("the engine failed in mid-answer: %s", event["error"])
             raise HandlerError(500, "the engine failed in mid-answer")
         self._base = {key: event[key] for key in _BASE if key in event}
+        usage = clean_usage(event.get("usage"))
         for choice in event.get("choices") or ():
             index = int(choice.get("index", 0))
             window = self._windows.setdefault(index, Window(index, self._tokens))
-            window.take(choice)
-        if not event.get("choices") and isinstance(event.get("usage"), dict):
-            self._tail.append({**self._base, "choices": [], "usage": event["usage"]})
+            window.take(choice, usage)
+        if not event.get("choices") and usage is not None:
+            self._tail.append({**self._base, "choices": [], "usage": usage})
 
-    def _begin_checks(self) -> list[JSON]:
-        """Ask about what is due; gives what could be released without asking (it says nothing)."""
-        out: list[JSON] = []
+    def _begin_checks(self) -> None:
+        """Ask about what is due; what says nothing needs no asking."""
         for window in self._windows.values():
             snapshot = window.next_check()
             if snapshot is None:
@@ -104,10 +109,10 @@ class GuardedStream:
                 task = asyncio.ensure_future(self._ask(snapshot.text))
                 self._checks[task] = (window, snapshot)
             else:
-                out += self._events(window.safe(snapshot))
-        return out
+                window.safe(snapshot)
 
-    def _settle(self, task: asyncio.Task[Verdict]) -> list[JSON]:
+    def _settle(self, task: asyncio.Task[Verdict]) -> JSON | None:
+        """What a verdict changes; gives the event that ends a choice, if it does."""
         window, snapshot = self._checks.pop(task)
         try:
             verdict = task.result()
@@ -118,17 +123,18 @@ class GuardedStream:
                 ) from None
             verdict = self._closed
         if verdict.safe:
-            return self._events(window.safe(snapshot))
+            window.safe(snapshot)
+            return None
         window.unsafe()
-        cut = self._event(cut_choice(self._chat, window.index))
-        return [{**cut, "guard": {"stage": "output", "categories": list(verdict.codes)}}]
+        guard = {"stage": "output", "categories": list(verdict.codes)}
+        return {**self._base, "choices": [cut_choice(self._chat, window.index)], "guard": guard}
 
     def _all_cut(self) -> bool:
         cut = sum(window.blocked for window in self._windows.values())
         return cut >= max(self._choices, 1)
 
-    def _events(self, choices: list[JSON]) -> list[JSON]:
-        return [self._event(choice) for choice in choices]
-
-    def _event(self, choice: JSON) -> JSON:
-        return {**self._base, "choices": [choice]}
+    def _released(self) -> Iterator[JSON]:
+        for window in self._windows.values():
+            for chunk in window.releasable():
+                counts = {} if chunk.usage is None else {"usage": chunk.usage}
+                yield {**self._base, "choices": [chunk.choice], **counts}

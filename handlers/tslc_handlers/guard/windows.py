@@ -8,6 +8,7 @@ prefix of the text of the last safe verdict; after an unsafe verdict nothing mor
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from tslc_handlers.guard.answers import Said, clean_choice, estimated_tokens
@@ -22,6 +23,15 @@ class Snapshot:
     size: int
 
 
+@dataclass(frozen=True)
+class Chunk:
+    """A clean chunk of a choice and the counts that came with it; `size` is where its text ends."""
+
+    size: int
+    choice: JSON
+    usage: JSON | None = None
+
+
 @dataclass
 class Window:
     """One choice of a stream. `tokens`: how many new ones are worth a verdict."""
@@ -31,21 +41,21 @@ class Window:
     blocked: bool = False
     finished: bool = False
     _said: Said = field(default_factory=Said)
-    _held: deque[tuple[int, JSON]] = field(default_factory=deque)
+    _held: deque[Chunk] = field(default_factory=deque)
     _covered: int = -1
     _asked: int = -1
     _since: int = 0
 
-    def take(self, choice: JSON) -> None:
-        """A chunk of this choice, as the engine gave it."""
+    def take(self, choice: JSON, usage: JSON | None = None) -> None:
+        """A chunk of this choice, as the engine gave it, and the (clean) counts beside it."""
         if self.blocked:
             return
         clean = clean_choice(choice)
         before = self._said.size
         self._said.take(clean)
-        self._since += estimated_tokens(clean, before, self._said.size)
+        self._since += estimated_tokens(before, self._said.size)
         self.finished = self.finished or clean["finish_reason"] is not None
-        self._held.append((self._said.size, clean))
+        self._held.append(Chunk(self._said.size, clean, usage))
 
     def close(self) -> None:
         """No more chunks will come."""
@@ -63,12 +73,10 @@ class Window:
         self._asked = self._said.size
         return Snapshot(self._said.text, self._said.size)
 
-    def safe(self, snapshot: Snapshot) -> list[JSON]:
-        """The verdict on a snapshot was yes: the chunks that may go out now."""
-        if self.blocked:
-            return []
-        self._covered = self._asked = max(self._covered, snapshot.size)
-        return self.releasable()
+    def safe(self, snapshot: Snapshot) -> None:
+        """The verdict on a snapshot was yes."""
+        if not self.blocked:
+            self._covered = self._asked = max(self._covered, snapshot.size)
 
     def unsafe(self) -> None:
         """The verdict was no: nothing more of this choice goes out."""
@@ -76,14 +84,8 @@ class Window:
         self.finished = True
         self._held.clear()
 
-    def releasable(self) -> list[JSON]:
-        """Chunks that a safe verdict covers, taken out."""
-        released = []
-        while not self.blocked and self._held and self._held[0][0] <= self._covered:
-            released.append(self._held.popleft()[1])
-        return released
-
-    @property
-    def done(self) -> bool:
-        """Whether everything that will ever go out of this choice has gone."""
-        return self.blocked or (self.finished and not self._held)
+    def releasable(self) -> Iterator[Chunk]:
+        """Chunks that a safe verdict covers, taken out: also those that came after it and say
+        nothing, as the one with the reason for the end."""
+        while not self.blocked and self._held and self._held[0].size <= self._covered:
+            yield self._held.popleft()
