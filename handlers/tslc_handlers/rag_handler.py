@@ -20,7 +20,7 @@ from tslc_handlers.messages import JSON, HandlerError, Request, RequestContext, 
 from tslc_handlers.rag.open import open_retriever
 from tslc_handlers.rag.passages import Hit, Query, RetrievalFailed, Retriever
 from tslc_handlers.rag.prompt import (
-    OVERHEAD_TOKENS,
+    frame,
     passage_text,
     query_of,
     sources_of,
@@ -35,6 +35,11 @@ logger = logging.getLogger(__name__)
 CHAT = "/v1/chat/completions"
 _STATE = "tslc.sources"
 _SEARCHES_AT_ONCE = 4
+_REMEMBERED = 10_000
+# Where two texts meet, a token may become two.
+_SEAM_TOKENS = 4
+# What the engine's count of a conversation depends on, beside the messages.
+_COUNTED = ("messages", "tools", "chat_template", "chat_template_kwargs")
 
 
 class RagVLLMHandler(VLLMHandler):
@@ -46,8 +51,7 @@ class RagVLLMHandler(VLLMHandler):
     def __init__(self) -> None:
         super().__init__()
         self.rag = RagSettings()
-        self._tokens_of: dict[int, int] = {}
-        self._longest: int | None = None
+        self._tokens_of: dict[str, int] = {}
 
     @contextlib.asynccontextmanager
     async def open_engine(self, archive: Path) -> AsyncIterator[Engine]:
@@ -118,22 +122,28 @@ class RagVLLMHandler(VLLMHandler):
         """The passages that fit beside the conversation and its answer, best first."""
         if not hits:
             return []
-        counted = await self._count({"messages": body["messages"], "tools": body.get("tools")})
-        if counted is None:  # the engine will word what is wrong with the messages
+        counted = await self._count({key: body.get(key) for key in _COUNTED})
+        around = await self._tokens(frame(self.rag.instructions))
+        if counted is None or around is None:  # the engine will word what is wrong
             return []
         tokens, longest = counted
         asked = body.get("max_completion_tokens") or body.get("max_tokens")
         answer = asked if isinstance(asked, int) else self.rag.answer_tokens
-        room = longest - tokens - answer - OVERHEAD_TOKENS
-        sized = [(hit, await self._passage_tokens(hit)) for hit in hits]
-        return within_budget(sized, min(room, self.rag.token_budget))
+        room = longest - tokens - answer - around - _SEAM_TOKENS
+        sized = [(hit, await self._tokens(passage_text(hit))) for hit in hits]
+        known = ((hit, size + 1) for hit, size in sized if size is not None)
+        return within_budget(known, min(room, self.rag.token_budget))
 
-    async def _passage_tokens(self, hit: Hit) -> int:
-        number = hit.passage.number
-        if number not in self._tokens_of:
-            counted = await self._count({"prompt": passage_text(hit), "add_special_tokens": False})
-            self._tokens_of[number] = counted[0] if counted else len(hit.passage.text)
-        return self._tokens_of[number]
+    async def _tokens(self, text: str) -> int | None:
+        """How many tokens a text of the archive's is; counted once."""
+        if text not in self._tokens_of:
+            counted = await self._count({"prompt": text, "add_special_tokens": False})
+            if counted is None:
+                return None
+            if len(self._tokens_of) >= _REMEMBERED:
+                self._tokens_of.clear()
+            self._tokens_of[text] = counted[0]
+        return self._tokens_of[text]
 
     async def _count(self, body: JSON) -> tuple[int, int] | None:
         """Tokens as the engine counts them, and the most it takes; None when it refuses."""

@@ -6,7 +6,7 @@
     python -m tslc_handlers.rag load FOLDER           fill the database that handler.rag names
 
 FOLDER is an unpacked archive. Results are JSON on stdout; what is wrong is one line on stderr, with
-2. `make` writes a line `done total` to stderr now and then.
+2 for the input and 5 for a database. `make` writes a line `done total` to stderr now and then.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import Any, NoReturn
 from tslc_handlers.config import ConfigError
 from tslc_handlers.rag.evaluate import Question, evaluate
 from tslc_handlers.rag.index import EMBEDDING, FOLDER, LocalIndex, make_index
-from tslc_handlers.rag.open import open_retriever
+from tslc_handlers.rag.open import address, open_retriever
 from tslc_handlers.rag.passages import Hit, Passage, Query, RetrievalFailed
 from tslc_handlers.rag.settings import RagSettings
 
@@ -47,6 +47,7 @@ def main() -> None:
     judged.add_argument("--top-k", type=int)
     load = verbs.add_parser("load")
     load.add_argument("folder", type=Path)
+    load.add_argument("--dry-run", action="store_true")
     args = parser.parse_args()
     try:
         match args.verb:
@@ -57,16 +58,19 @@ def main() -> None:
             case "eval":
                 _evaluate(args.folder, args.file, args.top_k)
             case _:
-                _load(args.folder)
-    except (ConfigError, RetrievalFailed) as error:
-        _fail(str(error))
+                _load(args.folder, dry_run=args.dry_run)
+    except RetrievalFailed as error:
+        _fail(5, str(error))
+    except (ConfigError, ValueError) as error:
+        _fail(2, str(error))
     except ImportError as error:
-        _fail(f"the package {error.name} is not installed; pip install 'tslc[rag]'")
+        extra = "pgvector" if error.name == "psycopg" else "rag"
+        _fail(2, f"the package {error.name} is not installed; pip install 'tslc[{extra}]'")
 
 
-def _fail(message: str) -> NoReturn:
-    print(message, file=sys.stderr)  # noqa: T201 - a command
-    sys.exit(2)
+def _fail(code: int, message: str) -> NoReturn:
+    print(" ".join(message.split()), file=sys.stderr)  # noqa: T201 - a command
+    sys.exit(code)
 
 
 def _tell(value: Any) -> None:
@@ -135,34 +139,24 @@ def _evaluate(folder: Path, file: Path, top_k: int | None) -> None:
         Question(one["question"], tuple(one["relevant"]), one.get("before", ""))
         for one in map(json.loads, filter(str.strip, file.read_text("utf-8").splitlines()))
     ]
+    index = LocalIndex(folder / FOLDER)
+    known = {index.passage(number).id for number in range(index.count)}
     retriever = open_retriever(folder, settings, os.environ)
-    known = {one.id for one in _every(folder)}
     _tell(evaluate(retriever, questions, top_k or settings.top_k, known))
     retriever.close()
 
 
-def _every(folder: Path) -> Iterator[Passage]:
-    index = LocalIndex(folder / FOLDER)
-    for number in range(index.count):
-        yield index.passage(number)
-    index.close()
-
-
-def _load(folder: Path) -> None:
+def _load(folder: Path, *, dry_run: bool) -> None:
     from tslc_handlers.rag.pgvector import LANGUAGE, TABLE, load
 
-    retriever = _settings(folder).retriever
-    name = retriever.get("dsn_env")
-    if not name or not os.environ.get(name):
-        raise ConfigError([f"handler.rag.retriever.dsn_env: the environment has no {name}"])
-    load(
-        os.environ[name],
-        list(_every(folder)),
-        folder / FOLDER / EMBEDDING,
-        table=retriever.get("table", TABLE),
-        language=retriever.get("language", LANGUAGE),
-    )
-    _tell({"loaded": LocalIndex(folder / FOLDER).count})
+    settings = _settings(folder)
+    dsn = address(settings, os.environ)
+    index = LocalIndex(folder / FOLDER)
+    if not dry_run:
+        said = settings.retriever
+        table, language = said.get("table", TABLE), said.get("language", LANGUAGE)
+        load(dsn, index, table=table, language=language)
+    _tell({"passages": index.count})
 
 
 if __name__ == "__main__":

@@ -17,11 +17,12 @@ if TYPE_CHECKING:
 MODEL, TOKENIZER = "model.onnx", "tokenizer.json"
 MAX_TOKENS = 256
 """What is longer is cut: the model was trained on no longer texts."""
+_MAX_CHARACTERS = 16 * 1024  # more than so many tokens hold; a text of megabytes would take seconds
 
 
 class Embedder:
     """`folder` holds model.onnx and tokenizer.json. One thread, so that vectors don't depend on
-    how many there are. Raises what onnxruntime raises for files that are none."""
+    how many there are. Raises ValueError for files that are no such model."""
 
     def __init__(self, folder: Path) -> None:
         import onnxruntime
@@ -29,24 +30,28 @@ class Embedder:
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        self._session: Any = onnxruntime.InferenceSession(
-            str(folder / MODEL), options, providers=["CPUExecutionProvider"]
-        )
+        options.log_severity_level = 4  # what it would write of a broken file, it raises too
+        try:
+            self._session: Any = onnxruntime.InferenceSession(
+                str(folder / MODEL), options, providers=["CPUExecutionProvider"]
+            )
+            self._tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
+        except Exception as error:  # both packages raise Exception itself
+            said = " ".join(str(error).split())
+            raise ValueError(f"no embedding model in {folder}: {said}") from error
         self._inputs = {one.name for one in self._session.get_inputs()}
-        self._tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
+        shape = self._session.get_outputs()[0].shape
+        if "input_ids" not in self._inputs or len(shape) != 3 or not isinstance(shape[-1], int):
+            raise ValueError(f"no sentence-embedding model in {folder}: it gives {shape}")
+        self.dimensions = shape[-1]
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(MAX_TOKENS)
-
-    @property
-    def dimensions(self) -> int:
-        return int(self._session.get_outputs()[0].shape[-1])
 
     def embed(self, text: str) -> np.ndarray:
         """float32 [dimensions], of length 1."""
         import numpy as np
 
-        encoded = self._tokenizer.encode(text)
+        encoded = self._tokenizer.encode(text[:_MAX_CHARACTERS])
         ids = np.asarray([encoded.ids], dtype=np.int64)
         mask = np.ones_like(ids)
         given = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}

@@ -14,7 +14,7 @@ The same passages and the same model give the same bytes: one thread, in order, 
 from __future__ import annotations
 
 import json
-import os
+import mmap
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,8 +51,11 @@ def write_index(
     documents: Mapping[str, Mapping[str, Any]],
     about: Mapping[str, Any],
 ) -> None:
-    """Write everything but the embedding model. `vectors`: float32 [passages, dimensions], each of
-    length 1; `documents`: what documents.json says, by path; `about`: more keys for index.json."""
+    """Write everything but the embedding model.
+
+    `vectors`: float32 [passages, dimensions], at least one, each of length 1; `documents`: what
+    documents.json says, by path; `about`: more keys for index.json.
+    """
     import numpy as np
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -128,7 +131,8 @@ class LocalIndex:
                 raise RetrievalFailed(f"{folder}: made for another version of tslc_handlers")
             self.count = int(about["passages"])
             self._offsets = np.load(folder / _OFFSETS, mmap_mode="r", allow_pickle=False)
-            self._file = os.open(folder / _PASSAGES, os.O_RDONLY)
+            with (folder / _PASSAGES).open("rb") as file:
+                self._lines = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
             self._vectors: Any = _vector_index().restore(str(folder / _VECTORS), view=True)
             self._words: Any = bm25s.BM25.load(str(folder / _WORDS), mmap=True, load_corpus=False)
             self._embedder = Embedder(folder / EMBEDDING)
@@ -136,15 +140,23 @@ class LocalIndex:
             raise RetrievalFailed(f"{folder} holds no index that can be read: {error}") from error
 
     def close(self) -> None:
-        os.close(self._file)
+        """A search that still runs ends with an error, and reads nothing else's file."""
+        self._lines.close()
 
     def passage(self, number: int) -> Passage:
         begin, end = int(self._offsets[number]), int(self._offsets[number + 1])
-        line = json.loads(os.pread(self._file, end - begin, begin))
+        line = json.loads(self._lines[begin:end])
         return Passage(number, line["id"], line["document"], line["title"], line["text"])
 
+    def vectors(self) -> np.ndarray:
+        """float32 [passages, dimensions], by number."""
+        import numpy as np
+
+        numbers = np.arange(self.count, dtype=np.uint64)
+        return np.stack([self._vectors.get(number, np.float32) for number in numbers])
+
     def search(self, query: Query, top_k: int) -> Sequence[Hit]:
-        if not query.text.strip() or not self.count:
+        if not query.text.strip():
             return ()
         rankings = {"words": self._by_words(query.text), "vector": self._by_vector(query.text)}
         if query.before:
@@ -195,5 +207,4 @@ def make_index(
     for done, one in enumerate(passages, start=1):
         rows.append(embedder.embed(f"{one.title}\n{one.text}"))
         progress(done, len(passages))
-    vectors = np.stack(rows) if rows else np.zeros((0, embedder.dimensions), dtype=np.float32)
-    write_index(folder, passages, vectors, documents, about)
+    write_index(folder, passages, np.stack(rows), documents, about)

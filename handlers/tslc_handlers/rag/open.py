@@ -23,24 +23,20 @@ def open_retriever(archive: Path, settings: RagSettings, environ: Mapping[str, s
             folder, candidates=settings.candidates, min_similarity=settings.min_similarity
         )
     except ImportError as error:
+        extra = "pgvector" if error.name == "psycopg" else "rag"
         raise ConfigError(
-            [f"the package {error.name} is not installed; pip install 'tslc[rag]'"]
+            [f"the package {error.name} is not installed; pip install 'tslc[{extra}]'"]
         ) from error
     except RetrievalFailed as error:
         raise ConfigError([str(error)]) from error
 
 
 def _database(folder: Path, settings: RagSettings, environ: Mapping[str, str]) -> Retriever:
-    import psycopg  # noqa: F401 - said now rather than at the first question
-
     from tslc_handlers.rag.pgvector import LANGUAGE, TABLE, PgVectorRetriever
 
-    name = settings.retriever["dsn_env"]
-    if not environ.get(name):
-        raise ConfigError([f"handler.rag.retriever.dsn_env: the environment has no {name}"])
     try:
         return PgVectorRetriever(
-            environ[name],
+            address(settings, environ),
             folder / EMBEDDING,
             table=settings.retriever.get("table", TABLE),
             language=settings.retriever.get("language", LANGUAGE),
@@ -50,3 +46,15 @@ def _database(folder: Path, settings: RagSettings, environ: Mapping[str, str]) -
         )
     except ValueError as error:
         raise ConfigError([f"handler.rag.retriever: {error}"]) from error
+
+
+def address(settings: RagSettings, environ: Mapping[str, str]) -> str:
+    """The database's address, from the variable that the config names. Raises ConfigError."""
+    name = settings.retriever.get("dsn_env")
+    if name is None:
+        raise ConfigError(
+            ["handler.rag.retriever names no database: write `{type: pgvector, dsn_env: …}`"]
+        )
+    if not environ.get(name):
+        raise ConfigError([f"handler.rag.retriever.dsn_env: the environment has no {name}"])
+    return environ[name]

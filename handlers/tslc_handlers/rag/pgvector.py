@@ -2,18 +2,19 @@
 
 The table has `number bigint primary key, id text, document text, title text, passage text,
 vector vector(n), words tsvector`; `load` makes it from an archive's index. Questions are embedded
-by the worker, with the model in the archive.
+by the worker, with the model in the archive. The database's address is never in a message.
 """
 
 from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from tslc_handlers.rag.embedding import Embedder
+from tslc_handlers.rag.index import LocalIndex
 from tslc_handlers.rag.passages import (
     Hit,
     Passage,
@@ -26,14 +27,20 @@ from tslc_handlers.rag.passages import (
 
 TABLE = "passages"
 LANGUAGE = "english"
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}", re.ASCII)
+# With the five characters that a table being loaded has more, still a name of PostgreSQL's.
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,57}", re.ASCII)
+_NEW = "_new"
+_MOST_CANDIDATES = 1000
+"""pgvector's own limit of hnsw.ef_search."""
+
+_Answer = TypeVar("_Answer")
 
 
 class PgVectorRetriever:
     """`dsn`: libpq's address of the database; `embedding`: the folder of the embedding model.
 
-    One connection a thread that searches, made again when it broke. Raises ValueError for a table
-    or language that is no name.
+    One connection a thread that searches, made again when it broke. Raises ValueError for an
+    address, a table or a language that is none.
     """
 
     def __init__(
@@ -47,47 +54,66 @@ class PgVectorRetriever:
         min_similarity: float = -1.0,
         timeout_seconds: float = 10.0,
     ) -> None:
-        for name in (table, language):
-            if not _NAME.fullmatch(name):
-                raise ValueError(f"{name!r} is no name of a table or language")
-        self._dsn = dsn
-        self._table = table
+        self._dsn = _checked(dsn, table, language)
+        self._table = f'"{table}"'
         self._language = language
         self._candidates = candidates
         self._least = min_similarity
         self._timeout = timeout_seconds
         self._embedder = Embedder(embedding)
         self._local = threading.local()
+        self._open: set[Any] = set()
+        self._opening = threading.Lock()
 
     def close(self) -> None:
-        connection = getattr(self._local, "connection", None)
-        if connection is not None:
-            connection.close()
+        """The connections of all threads; a search that still runs fails."""
+        with self._opening:
+            for connection in self._open:
+                connection.close()
+            self._open.clear()
 
     def search(self, query: Query, top_k: int) -> Sequence[Hit]:
-        import psycopg
-
         if not query.text.strip():
             return ()
+        return self._asked(lambda cursor: self._search(cursor, query, top_k))
+
+    def _asked(self, question: Callable[[Any], _Answer]) -> _Answer:
+        """A database that was started anew has closed what was open: then it is asked once more."""
+        import psycopg
+
+        known = getattr(self._local, "connection", None)
         try:
-            with self._connection().cursor() as cursor:
-                return self._search(cursor, query, top_k)
+            connection = self._connection()
+            was_open: bool = connection is known
+            try:
+                with connection.cursor() as cursor:
+                    return question(cursor)
+            except psycopg.OperationalError:
+                if not was_open or not connection.closed:
+                    raise
+                with self._connection().cursor() as cursor:
+                    return question(cursor)
         except psycopg.Error as error:
-            self._local.connection = None
-            raise RetrievalFailed(f"the database: {str(error).strip()}") from error
+            raise RetrievalFailed(f"the database: {_told(error)}") from None
 
     def _connection(self) -> Any:
         import psycopg
 
         connection = getattr(self._local, "connection", None)
         if connection is None or connection.closed:
-            milliseconds = int(self._timeout * 1000)
+            with self._opening:
+                self._open.discard(connection)
             connection = psycopg.connect(
                 self._dsn,
                 autocommit=True,
                 connect_timeout=max(2, int(self._timeout)),
-                options=f"-c statement_timeout={milliseconds}",
+                prepare_threshold=None,  # a pooler gives each statement another connection
             )
+            with self._opening:
+                self._open.add(connection)
+            wide = min(max(self._candidates, 40), _MOST_CANDIDATES)
+            connection.execute(f"SET statement_timeout = {int(self._timeout * 1000)}")
+            connection.execute(f"SET hnsw.ef_search = {wide}")
             self._local.connection = connection
         return connection
 
@@ -124,55 +150,78 @@ class PgVectorRetriever:
         return [(int(number), float(score)) for number, score in cursor.fetchall()]
 
     def _by_words(self, cursor: Any, text: str) -> list[tuple[int, float]]:
+        """Any of the words, not all of them: a question has words that no passage has."""
         cursor.execute(
             "SELECT number, ts_rank_cd(words, asked) AS score "  # noqa: S608
-            f"FROM {self._table}, websearch_to_tsquery('{self._language}', %s) AS every, "
-            "to_tsquery(replace(every::text, '&', '|')) AS asked "
+            f"FROM {self._table}, "
+            f"replace(plainto_tsquery('{self._language}', %s)::text, '&', '|')::tsquery AS asked "
             "WHERE words @@ asked ORDER BY score DESC, number LIMIT %s",
             (text, self._candidates),
         )
         return [(int(number), float(score)) for number, score in cursor.fetchall()]
 
 
+def _checked(dsn: str, table: str, language: str) -> str:
+    """The address; raises ValueError, without telling it, when it or a name is none."""
+    from psycopg import ProgrammingError
+    from psycopg.conninfo import conninfo_to_dict
+
+    for name in (table, language):
+        if not _NAME.fullmatch(name):
+            raise ValueError(f"{name!r} is no name of a table or language")
+    try:
+        conninfo_to_dict(dsn)
+    except ProgrammingError:
+        raise ValueError(
+            "dsn_env: its variable holds no address, as postgresql://user@host/database"
+        ) from None
+    return dsn
+
+
+def _told(error: Any) -> str:
+    """What the server says, by its code; of a connection that failed only that: the reasons name
+    hosts and users."""
+    code = error.sqlstate
+    said = error.diag.message_primary
+    return f"{said} ({code})" if code and said else "it can't be reached"
+
+
 def vector_text(vector: Any) -> str:
     return "[" + ",".join(f"{float(x):.7g}" for x in vector) + "]"
 
 
-def load(
-    dsn: str,
-    passages: Sequence[Passage],
-    embedding: Path,
-    *,
-    table: str = TABLE,
-    language: str = LANGUAGE,
-) -> None:
-    """Fill the table with an archive's passages, in one transaction; what it held is replaced."""
+def load(dsn: str, index: LocalIndex, *, table: str = TABLE, language: str = LANGUAGE) -> None:
+    """Fill the table with an index's passages and vectors; what it held is replaced at the end, in
+    one transaction. Raises ValueError and RetrievalFailed."""
     import psycopg
 
-    if not _NAME.fullmatch(table) or not _NAME.fullmatch(language):
-        raise ValueError(f"{table!r} or {language!r} is no name")
-    embedder = Embedder(embedding)
-    with psycopg.connect(dsn) as connection, connection.cursor() as cursor:
-        cursor.execute("CREATE EXTENSION IF NOT EXISTS vector")
-        cursor.execute(f"DROP TABLE IF EXISTS {table}")
-        cursor.execute(
-            f"CREATE TABLE {table} (number bigint PRIMARY KEY, id text, document text, title text, "
-            f"passage text, vector vector({embedder.dimensions}), words tsvector)"
-        )
-        for one in passages:
-            text = f"{one.title}\n{one.text}"
-            cursor.execute(
-                f"INSERT INTO {table} VALUES "  # noqa: S608
-                f"(%s, %s, %s, %s, %s, %s::vector, to_tsvector('{language}', %s))",
-                (
-                    one.number,
-                    one.id,
-                    one.document,
-                    one.title,
-                    one.text,
-                    vector_text(embedder.embed(text)),
-                    text,
-                ),
-            )
-        cursor.execute(f"CREATE INDEX ON {table} USING hnsw (vector vector_cosine_ops)")
-        cursor.execute(f"CREATE INDEX ON {table} USING gin (words)")
+    dsn = _checked(dsn, table, language)
+    try:
+        with psycopg.connect(dsn) as connection, connection.cursor() as cursor:
+            _fill(cursor, index, f"{table}{_NEW}", language)
+            cursor.execute(f'DROP TABLE IF EXISTS "{table}"')
+            cursor.execute(f'ALTER TABLE "{table}{_NEW}" RENAME TO "{table}"')
+    except psycopg.Error as error:
+        raise RetrievalFailed(f"the database: {_told(error)}") from None
+
+
+def _fill(cursor: Any, index: LocalIndex, table: str, language: str) -> None:
+    vectors = index.vectors()
+    cursor.execute("CREATE EXTENSION IF NOT EXISTS vector")
+    cursor.execute(f'DROP TABLE IF EXISTS "{table}"')
+    cursor.execute(
+        f'CREATE TABLE "{table}" (number bigint PRIMARY KEY, id text, document text, title text, '
+        f"passage text, vector vector({vectors.shape[1]}), words tsvector)"
+    )
+    insert = (
+        f'INSERT INTO "{table}" VALUES '  # noqa: S608 - a name
+        f"(%s, %s, %s, %s, %s, %s::vector, to_tsvector('{language}', %s))"
+    )
+    rows = []
+    for number, vector in enumerate(vectors):
+        one = index.passage(number)
+        said = f"{one.title}\n{one.text}"
+        rows.append((number, one.id, one.document, one.title, one.text, vector_text(vector), said))
+    cursor.executemany(insert, rows)
+    cursor.execute(f'CREATE INDEX ON "{table}" USING hnsw (vector vector_cosine_ops)')
+    cursor.execute(f'CREATE INDEX ON "{table}" USING gin (words)')

@@ -19,22 +19,28 @@ from tslc_handlers.rag.passages import Hit, Query
 # somebody else's.
 _CONTROL = re.compile(r"<\|[^|<>\s]{1,64}\|>|</?s>|\[/?(?:INST|SYS)\]|<</?SYS>>", re.IGNORECASE)
 _OURS = re.compile(r"</?passages?\b[^>]*>", re.IGNORECASE)
-OVERHEAD_TOKENS = 48
-"""About what the lines around the passages take."""
+MAX_QUERY = 2000
+"""Characters of a turn that are searched for: of a longer one its beginning and its end, where
+people say what they want. What they pasted between would cost seconds and say little."""
 
 
 def query_of(messages: Any) -> Query | None:
     """What to search for: the last user turn, with the one before it; None when there is none."""
     if not isinstance(messages, list):
         return None
-    said = [
-        text_of(one.get("content"))
-        for one in messages
-        if isinstance(one, dict) and one.get("role") == "user"
-    ]
+    if not messages or not all(isinstance(one, dict) for one in messages):
+        return None
+    said = [text_of(one.get("content")) for one in messages if one.get("role") == "user"]
     if not said or not said[-1].strip() or messages[-1].get("role") == "assistant":
         return None
-    return Query(said[-1], said[-2] if len(said) > 1 else "")
+    return Query(_searched(said[-1]), _searched(said[-2]) if len(said) > 1 else "")
+
+
+def _searched(text: str) -> str:
+    """Without what no search can take: halves of surrogate pairs and NUL."""
+    if len(text) > MAX_QUERY:
+        text = f"{text[: MAX_QUERY // 2]}\n{text[-MAX_QUERY // 2 :]}"
+    return text.encode("utf-8", "replace").decode().replace("\0", " ")
 
 
 def text_of(content: Any) -> str:
@@ -57,13 +63,17 @@ def passage_text(hit: Hit) -> str:
     return f'<passage title="{title}">\n{quoted(hit.passage.text).strip()}\n</passage>\n'
 
 
+def frame(instructions: str, block: str = "") -> str:
+    """What comes before the user's text: the passages' own texts, and what is around them."""
+    return f"{instructions}\n\n<passages>\n{block}</passages>\n\n"
+
+
 def with_passages(messages: Sequence[JSON], hits: Iterable[Hit], instructions: str) -> list[JSON]:
     """The messages with the passages before the last user turn's text."""
     ordered = sorted(hits, key=lambda hit: hit.passage.number)
     if not ordered:
         return list(messages)
-    block = "".join(passage_text(hit) for hit in ordered)
-    head = f"{instructions}\n\n<passages>\n{block}</passages>\n\n"
+    head = frame(instructions, "".join(passage_text(hit) for hit in ordered))
     place = max(i for i, one in enumerate(messages) if one.get("role") == "user")
     asked = dict(messages[place])
     content = asked["content"]

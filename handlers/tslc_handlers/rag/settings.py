@@ -72,8 +72,9 @@ def _mistakes(section: Mapping[str, Any]) -> Iterable[str]:
             kind, least, most = _NUMBERS[key]
             if not _is_number(value, kind):
                 yield f"{where} must be a number, not {type(value).__name__}"
-            elif value < least or (most is not None and value > most):
-                yield f"{where} is {value}: write {least:g} to {most or 'any'}"
+            elif not value >= least or (most is not None and not value <= most):
+                fix = f"{least:g} or more" if most is None else f"{least:g} to {most:g}"
+                yield f"{where} is {value}: write {fix}"
         elif key == "instructions" and not isinstance(value, str):
             yield f"{where} must be a text"
         elif key == "retriever":

@@ -8,18 +8,25 @@ from __future__ import annotations
 
 import hashlib
 import io
+import logging
 import re
+import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
 from tslc.adapters.source_files import readable
-from tslc.domain.knowledge.document import MAX_BYTES, Document, kind_of, title_of
+from tslc.adapters.web_page import page_text
+from tslc.domain.knowledge.document import MAX_BYTES, Document, kind_of, short, title_of
 from tslc.errors import TslcError
 
 _EXTRA = "pip install 'tslc[rag]'"
-_HEADINGS = {f"h{level}": "#" * level for level in range(1, 7)}
-_BLOCKS = "h1, h2, h3, h4, h5, h6, p, li, pre, blockquote, td, th, dt, dd, figcaption"
-_BLANKS = re.compile(r"\s+")
+_EMPTY_LINES = re.compile(r"\n\s*\n")
+# The longer mark first: the shorter one begins it.
+_MARKS = ((b"\xff\xfe\0\0", "utf-32"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
+# What a broken file makes of a parser is not only the parser's own errors.
+_BROKEN = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, EOFError)
+_BROKEN_TOO = (RecursionError, NotImplementedError, AssertionError, struct.error, zlib.error)
 
 Warn = Callable[[str], None]
 
@@ -45,20 +52,25 @@ def read_document(path: str, file: Path, warn: Warn) -> Document:
     text = _pdf(content) if kind == "PDF" else _text(content, warn)
     title = None
     if kind == "HTML":
-        title, text = _html(text)
+        title, text = _page(text)
     text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\0", "")
+    text = _EMPTY_LINES.sub("\n\n", text)  # thousands of them make the splitter very slow
     if not text.strip():
         warn("there is no text in it" + (" (a scan?)" if kind == "PDF" else ""))
     longest = max((len(line) for line in text.splitlines()), default=0)
     if longest > 1_000_000:
         warn(f"a line of {longest / 1e6:.0f} million characters: is it a document?")
     digest = hashlib.sha256(content).hexdigest()
-    return Document(path, digest, title or title_of(path, text), text)
+    return Document(path, digest, short(title or "") or title_of(path, text), text)
 
 
 def _text(content: bytes, warn: Warn) -> str:
-    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return content.decode("utf-16", errors="replace")
+    for mark, encoding in _MARKS:
+        if content.startswith(mark):
+            text = content.decode(encoding, errors="replace")
+            if "\ufffd" in text:
+                warn(f"broken {encoding.upper()}: some of its characters are lost")
+            return text
     if b"\0" in content[:8192]:
         raise UnreadableDocument("it holds binary data, not text", "take it out")
     try:
@@ -82,49 +94,29 @@ def _guessed(content: bytes) -> tuple[str, str] | None:
     return (best.encoding, str(best)) if best is not None else None
 
 
-def _html(source: str) -> tuple[str | None, str]:
-    """The page's title and its text, block by block."""
+def _page(source: str) -> tuple[str, str]:
     try:
-        from selectolax.lexbor import LexborHTMLParser
+        return page_text(source)
     except ImportError as error:
         raise missing(error) from error
-    tree = LexborHTMLParser(source)
-    named = tree.css_first("title")
-    title = _BLANKS.sub(" ", named.text()).strip() if named else ""
-    for gone in tree.css("script, style, noscript, template, nav, svg"):
-        gone.decompose()
-    blocks = []
-    for node in tree.css(_BLOCKS):
-        if any(child.tag != node.tag for child in node.css("p, li, td, pre")):
-            continue  # its blocks come by themselves
-        text = node.text(separator=" ")
-        text = text.strip() if node.tag == "pre" else _BLANKS.sub(" ", text).strip()
-        if text:
-            blocks.append(f"{_HEADINGS[node.tag]} {text}" if node.tag in _HEADINGS else text)
-    if not blocks and tree.body is not None:
-        blocks = [_BLANKS.sub(" ", tree.body.text(separator=" ")).strip()]
-    return title or None, "\n\n".join(block for block in blocks if block)
 
 
 def _pdf(content: bytes) -> str:
     try:
         import pypdf
-        from pypdf.errors import PyPdfError
+        from pypdf.errors import DependencyError, PyPdfError
     except ImportError as error:
         raise missing(error) from error
+    logging.getLogger("pypdf").setLevel(logging.CRITICAL)  # it would tell of no file
     try:
         reader = pypdf.PdfReader(io.BytesIO(content), strict=False)
-        if reader.is_encrypted:
+        # Many have rights but no password to read them with.
+        if reader.is_encrypted and not reader.decrypt(""):
             raise UnreadableDocument("a PDF with a password", "save it without one")
         return "\n\n".join(page.extract_text() for page in reader.pages)
-    except UnreadableDocument:
-        raise
-    # What a broken file makes of a parser is not only its own errors.
-    except (PyPdfError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-        problem = f"not a PDF that can be read: {error or type(error).__name__}"
-        raise UnreadableDocument(problem, "save it anew, or take it out") from error
-    except (RecursionError, OverflowError, NotImplementedError, AssertionError) as error:
-        problem = f"not a PDF that can be read: {type(error).__name__}"
+    except (PyPdfError, DependencyError, *_BROKEN, *_BROKEN_TOO) as error:
+        said = " ".join(str(error).split())[:100] or type(error).__name__
+        problem = f"not a PDF that can be read: {said}"
         raise UnreadableDocument(problem, "save it anew, or take it out") from error
 
 

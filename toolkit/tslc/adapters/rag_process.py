@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tslc.domain.knowledge.document import Document, Passage
-from tslc.errors import BadInput, TslcError
+from tslc.errors import BadInput, RemoteFailed, TslcError
 
 _MODULE = "tslc_handlers.rag"
 
@@ -62,7 +62,7 @@ def make_index(
 def ask(folder: Path, words: Iterable[str]) -> Any:
     """What `python -m tslc_handlers.rag WORDS` of an unpacked archive answers, with its own code.
 
-    Raises BadInput with what it says against it.
+    Raises BadInput with what it says against it, RemoteFailed when a database did not answer.
     """
     # -P: without it the current folder comes before PYTHONPATH.
     others = os.environ.get("PYTHONPATH", "")
@@ -76,5 +76,6 @@ def ask(folder: Path, words: Iterable[str]) -> Any:
     )
     if done.returncode:
         lines = done.stderr.strip().splitlines() or ["it said nothing"]
-        raise BadInput(f"{folder.name}: {lines[-1]}")
+        kind = RemoteFailed if done.returncode == RemoteFailed.exit_code else BadInput
+        raise kind(f"{folder.name}: {lines[-1]}")
     return json.loads(done.stdout)

@@ -96,7 +96,9 @@ class _ProgressLine:
             self._drawn = now
             percent = 100 * done // max(1, total)
             click.echo(
-                f"\r{self._what} {percent}% of {self._total_text(total)} ", nl=False, err=True
+                f"\r\033[K{self._what} {percent}% of {self._total_text(total)} ",
+                nl=False,
+                err=True,
             )
 
     def __exit__(self, *_: object) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -49,8 +49,18 @@ def read_knowledge(spec: RagSpec, folder: Path, report: Report) -> Knowledge:
         knowledge.embedding = embedding_files(spec.embedding, folder)
     except BadInput as error:
         report(error.message, error.hint or "")
-    for path, file in _files(spec, folder, knowledge, report).items():
-        _read(path, file, knowledge, report)
+    files = _files(spec, folder, knowledge, report)
+    told: list[str] = []
+
+    def count(problem: str, fix: str) -> None:
+        told.append(problem)
+        report(problem, fix)
+
+    for path, file in files.items():
+        _read(path, file, knowledge, count)
+    _warn_of_doubles(knowledge)
+    if files and not told and not knowledge.passages:
+        report("no document holds any text", "put one in that does")
     if len(knowledge.passages) > MAX_PASSAGES:
         report(
             f"{len(knowledge.passages)} passages; an archive holds at most {MAX_PASSAGES}",
@@ -67,15 +77,39 @@ def _files(spec: RagSpec, folder: Path, knowledge: Knowledge, report: Report) ->
         except Unreadable as error:
             report(error.message, error.hint or "")
             continue
-        readable = {path: file for path, file in found.items() if kind_of(path)}
-        for path in sorted(set(found) - set(readable)):
-            if not path.rpartition("/")[2].startswith("."):
-                ends = ", ".join(SUFFIXES)
-                knowledge.warnings.append(f"{path}: left out; what is read ends in {ends}")
+        readable = {path: file for path, file in found.items() if _is_document(path)}
+        knowledge.warnings += _left_out(sorted(set(found) - set(readable)))
         if not readable:
             report(f"{said} holds no document", "put one in, or take the folder out")
+        for path, file in readable.items():
+            if path in files and not files[path].samefile(file):
+                report(f"{path}: two documents would have this name", "rename one of the folders")
         files |= readable
     return dict(sorted(files.items()))
+
+
+def _is_document(path: str) -> bool:
+    return kind_of(path) is not None and not _is_hidden(path)
+
+
+def _is_hidden(path: str) -> bool:
+    return path.rpartition("/")[2].startswith(".")
+
+
+def _left_out(paths: Sequence[str]) -> Iterator[str]:
+    for path in paths:
+        if not _is_hidden(path):
+            yield f"{path}: left out; what is read ends in {', '.join(SUFFIXES)}"
+        elif kind_of(path):
+            yield f"{path}: left out, as hidden files are"
+
+
+def _warn_of_doubles(knowledge: Knowledge) -> None:
+    """The same text twice takes two places among the results and says no more."""
+    first: dict[str, str] = {}
+    for document in knowledge.documents:
+        if (other := first.setdefault(document.sha256, document.path)) != document.path:
+            knowledge.warnings.append(f"{document.path}: the same file as {other}")
 
 
 def _read(path: str, file: Path, knowledge: Knowledge, report: Report) -> None:

@@ -21,6 +21,8 @@ from tslc.errors import BadFile, BadInput, Mistake
 from tslc.verbs.build_knowledge import INDEX
 
 _QUESTION = {"question": str, "relevant": list, "before": str}
+_MAX_QUESTION = 10_000
+"""Characters; handlers search for fewer of a turn, and a process takes no argument of any size."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +53,11 @@ def query(archive: Path, text: str, before: str, top_k: int | None) -> tuple[Pas
     """What would be retrieved for a user's turn; `before` is the user's turn before it."""
     if not text.strip():
         raise BadInput("an empty question", hint='tslc rag query ARCHIVE "…"')
+    text, before = text[:_MAX_QUESTION], before[:_MAX_QUESTION]
     with _unpacked(archive) as folder:
-        found = ask(folder, ["query", str(folder), text, f"--before={before}", *_top(top_k)])
+        options = [f"--before={before}", *_top(top_k)]
+        # A question may begin with a dash.
+        found = ask(folder, ["query", *options, "--", str(folder), text])
     return tuple(Passage(**one) for one in found)
 
 
@@ -63,7 +68,7 @@ def evaluate(archive: Path, questions: Path, top_k: int | None) -> Figures:
         raise BadFile(str(questions), mistakes)
     with _unpacked(archive) as folder:
         file = str(questions.absolute())
-        found = ask(folder, ["eval", str(folder), file, *_top(top_k)])
+        found = ask(folder, ["eval", *_top(top_k), "--", str(folder), file])
     figures = Figures(**{**found, "unknown": tuple(found["unknown"]), "rows": tuple(found["rows"])})
     if figures.unknown:
         fix = "name documents by their path in the knowledge base, passages as path#n"
@@ -75,10 +80,8 @@ def evaluate(archive: Path, questions: Path, top_k: int | None) -> Figures:
 def load(archive: Path, *, dry_run: bool = False) -> int:
     """Fill the database that the archive's config names; the count of passages."""
     with _unpacked(archive) as folder:
-        if dry_run:
-            about = json.loads((folder / INDEX / "index.json").read_text("utf-8"))
-            return int(about["passages"])
-        return int(ask(folder, ["load", str(folder)])["loaded"])
+        options = ["--dry-run"] if dry_run else []
+        return int(ask(folder, ["load", *options, "--", str(folder)])["passages"])
 
 
 def _top(top_k: int | None) -> list[str]:
@@ -115,5 +118,12 @@ def _mistakes(text: str) -> Iterator[Mistake]:
         for key, value in one.items():
             if key not in _QUESTION:
                 yield Mistake(where, f"unknown key '{key}'", fix, number)
-            elif not isinstance(value, _QUESTION[key]):
-                yield Mistake(where, f"{key} is {value!r}", fix, number)
+            elif not isinstance(value, _QUESTION[key]) or not _all_texts(value):
+                yield Mistake(where, f"{key} is {json.dumps(value)[:60]}", fix, number)
+
+
+def _all_texts(value: object) -> bool:
+    """A text that says something, or a list of such; the turn before may be empty."""
+    if isinstance(value, list):
+        return all(isinstance(one, str) and one.strip() for one in value)
+    return isinstance(value, str)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -17,7 +19,10 @@ SUFFIXES = {
 """What can be read, by the end of a file's name."""
 MAX_BYTES = 16 * 1024 * 1024
 MAX_PASSAGES = 1_000_000
-_HEADING = re.compile(r"^#{1,6}\s+(.+?)\s*#*\s*$", re.MULTILINE)
+MAX_TITLE = 120
+"""A longer title or heading is cut: each passage carries it."""
+_HEADING = re.compile(r"#{1,6}[ \t]+(?=\S)")
+_FENCES = ("```", "~~~")
 
 
 @dataclass(frozen=True)
@@ -54,19 +59,44 @@ def kind_of(path: str) -> str | None:
 
 def title_of(path: str, text: str) -> str:
     """The first heading, or the file's name without its ending."""
-    first = _HEADING.search(text)
-    return first[1] if first else PurePosixPath(path).stem.replace("_", " ").replace("-", " ")
+    for _, heading in headings_of(text):
+        return heading
+    return short(PurePosixPath(path).stem.replace("_", " ").replace("-", " "))
+
+
+def short(title: str) -> str:
+    """On one line, and no longer than a title may be."""
+    line = " ".join(title[: 4 * MAX_TITLE].split())
+    return line if len(line) <= MAX_TITLE else line[: MAX_TITLE - 1].rstrip() + "…"
+
+
+def headings_of(text: str) -> Iterator[tuple[int, str]]:
+    """Markdown's headings (those with #) and where each begins; none of a fenced block."""
+    offset, fence = 0, ""
+    for line in text.split("\n"):
+        bare = line.lstrip(" ")[:3]
+        if bare in _FENCES and not fence:
+            fence = bare
+        elif bare == fence:
+            fence = ""
+        elif not fence and (found := _HEADING.match(line)):
+            heading = short(line[found.end() :][: 4 * MAX_TITLE].rstrip().rstrip("#"))
+            if heading:
+                yield offset, heading
+        offset += len(line) + 1
 
 
 def passages_of(document: Document, pieces: tuple[Piece, ...]) -> tuple[Passage, ...]:
     """The pieces with the headings they stand under: "Title - Section"."""
-    headings = [(found.start(), found[1]) for found in _HEADING.finditer(document.text)]
+    headings = list(headings_of(document.text))
+    starts = [start for start, _ in headings]
     passages = []
     for number, piece in enumerate(pieces, start=1):
         end = piece.offset + len(piece.text)
-        above = [name for start, name in headings if start <= piece.offset]
-        within = [name for start, name in headings if piece.offset < start < end]
-        section = above[-1] if above else (within[0] if within else "")
+        place = bisect_right(starts, piece.offset) - 1
+        if place < 0 and starts and starts[0] < end:
+            place = 0
+        section = headings[place][1] if place >= 0 else ""
         named = section and section != document.title
         title = f"{document.title} - {section}" if named else document.title
         passages.append(Passage(f"{document.path}#{number}", document.path, title, piece.text))
