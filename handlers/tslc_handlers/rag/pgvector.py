@@ -153,8 +153,9 @@ class PgVectorRetriever:
         """Any of the words, not all of them: a question has words that no passage has."""
         cursor.execute(
             "SELECT number, ts_rank_cd(words, asked) AS score "  # noqa: S608
-            f"FROM {self._table}, "
-            f"replace(plainto_tsquery('{self._language}', %s)::text, '&', '|')::tsquery AS asked "
+            f"FROM {self._table}, (SELECT "
+            f"replace(plainto_tsquery('{self._language}', %s)::text, '&', '|')::tsquery AS asked"
+            ") AS question "
             "WHERE words @@ asked ORDER BY score DESC, number LIMIT %s",
             (text, self._candidates),
         )
