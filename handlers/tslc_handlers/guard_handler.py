@@ -24,7 +24,15 @@ from tslc_handlers.guard.endpoint import EndpointGuard
 from tslc_handlers.guard.errors import with_judged_errors
 from tslc_handlers.guard.judge import Judge, NoVerdict, Stage, Verdict
 from tslc_handlers.guard.model import GuardModel
-from tslc_handlers.guard.policy import UNNAMED, GuardPolicy, Mode, OnError, Violation
+from tslc_handlers.guard.policy import (
+    INPUT,
+    OUTPUT,
+    UNNAMED,
+    GuardPolicy,
+    Mode,
+    OnError,
+    Violation,
+)
 from tslc_handlers.guard.prompt import Role, Turn
 from tslc_handlers.guard.requests import (
     CHAT,
@@ -109,7 +117,10 @@ class GuardVLLMHandler(VLLMHandler):
                     "endpoint in handler.guard.url"
                 ]
             )
-        async with open_guard_engine(folder, self.policy.vllm_engine_config) as engine:
+        policy = self.policy
+        async with open_guard_engine(
+            folder, policy.vllm_engine_config, policy.environment
+        ) as engine:
             yield engine
 
     # --- before ------------------------------------------------------------------------------
@@ -124,7 +135,8 @@ class GuardVLLMHandler(VLLMHandler):
         asked = read_request(outcome.path, outcome.body, self.guarded_fields)
         guarded = _Guarded(asked, outcome.path, choices_of(outcome.body))
         context.state[_STATE] = guarded
-        context.gate = asyncio.create_task(self._gate(guarded, context.request_id))
+        if INPUT in self.policy.stages:
+            context.gate = asyncio.create_task(self._gate(guarded, context.request_id))
         return replace(outcome, body=for_engine(outcome.path, outcome.body))
 
     async def _gate(self, guarded: _Guarded, request_id: str) -> Response | None:
@@ -159,7 +171,7 @@ class GuardVLLMHandler(VLLMHandler):
 
     async def postprocess(self, response: Response, context: RequestContext) -> Response:
         response = await super().postprocess(response, context)
-        guarded: _Guarded | None = context.state.get(_STATE)
+        guarded = self._guarded(context)
         if guarded is None:
             return response
         choices = [clean_choice(choice) for choice in response.body.get("choices") or ()]
@@ -186,6 +198,11 @@ class GuardVLLMHandler(VLLMHandler):
             body["guard"] = {"stage": str(Stage.OUTPUT), "categories": list(dict.fromkeys(codes))}
         return replace(response, body=body)
 
+    def _guarded(self, context: RequestContext) -> _Guarded | None:
+        """The request whose answer is to be judged; None for one whose isn't."""
+        judged: _Guarded | None = context.state.get(_STATE)
+        return judged if OUTPUT in self.policy.stages else None
+
     def _closed_verdict(self, outcome: Verdict | BaseException) -> Verdict:
         if isinstance(outcome, NoVerdict):
             if self.policy.on_error is OnError.UNAVAILABLE:
@@ -199,7 +216,7 @@ class GuardVLLMHandler(VLLMHandler):
         self, events: AsyncIterator[JSON], context: RequestContext
     ) -> AsyncIterator[JSON]:
         events = super().postprocess_stream(events, context)
-        guarded: _Guarded | None = context.state.get(_STATE)
+        guarded = self._guarded(context)
         if guarded is None:
             async for event in events:
                 yield event
@@ -275,7 +292,8 @@ class GuardVLLMHandler(VLLMHandler):
             logger.warning("request %s: %s", context.request_id, error)
             asked = Asked(())
         context.state[_STATE] = _Guarded(asked, request.path, 1)
-        self._watch(self._check_input(asked, context.request_id))
+        if INPUT in self.policy.stages:
+            self._watch(self._check_input(asked, context.request_id))
 
     def _watch(self, check: Coroutine[Any, Any, Verdict]) -> None:
         async def noting() -> None:

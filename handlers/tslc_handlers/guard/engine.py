@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import uuid
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,8 +64,13 @@ def _tokens(output: Any) -> list[Token]:
 
 
 @contextlib.asynccontextmanager
-async def open_guard_engine(folder: Path, config: Mapping[str, Any]) -> AsyncIterator[EngineGuard]:
-    """Load the guard from its weights folder. Raises ConfigError for engine arguments unknown."""
+async def open_guard_engine(
+    folder: Path, config: Mapping[str, Any], environment: Mapping[str, str]
+) -> AsyncIterator[EngineGuard]:
+    """Load the guard from its weights folder; its process gets `environment` too.
+
+    Raises ConfigError for engine arguments unknown.
+    """
     import dataclasses
 
     from vllm.engine.arg_utils import AsyncEngineArgs
@@ -89,8 +95,24 @@ async def open_guard_engine(folder: Path, config: Mapping[str, Any]) -> AsyncIte
         raise ConfigError(
             f"handler.guard: {one.removeprefix('handler.')}" for one in error.mistakes
         ) from error
-    client = AsyncLLM.from_engine_args(args)
+    with _environment(environment):
+        client = AsyncLLM.from_engine_args(args)
     try:
         yield EngineGuard(client)
     finally:
         client.shutdown()
+
+
+@contextlib.contextmanager
+def _environment(more: Mapping[str, str]) -> Iterator[None]:
+    """What a process that is started meanwhile inherits."""
+    before = {name: os.environ.get(name) for name in more}
+    os.environ.update(more)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value

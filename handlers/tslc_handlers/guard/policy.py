@@ -18,6 +18,8 @@ from tslc_handlers.guard.reading import Reading
 UNNAMED = "unnamed"
 """The category of a verdict that says "unsafe" and names none."""
 REFUSAL = "I can't help with that."
+INPUT, OUTPUT = "input", "output"
+STAGES = (INPUT, OUTPUT)
 _CODE = re.compile(r"S[1-9]\d{0,2}", re.ASCII)
 _URL = re.compile(r"https?://[^/\s]")
 _LONGEST_SECONDS = 600
@@ -53,6 +55,8 @@ class GuardPolicy:
     `url`: an OpenAI endpoint of the guard's (…/v1), where the archive names no guard model;
     `model`: its name there; `api_key_env`: the variable with its key. `window_tokens`: how many
     tokens of a stream one verdict covers. `timeout_seconds`: how long a verdict may take.
+    `stages`: what is judged, of STAGES. `environment`: what the guard's own engine finds there, and
+    the other engine does not.
     """
 
     url: str | None = None
@@ -66,8 +70,10 @@ class GuardPolicy:
     refusal: str = REFUSAL
     window_tokens: int = 32
     timeout_seconds: float = 10.0
+    stages: tuple[str, ...] = STAGES
     audit_text: bool = False
     vllm_engine_config: Mapping[str, Any] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def codes(self) -> frozenset[str]:
@@ -118,8 +124,10 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "refusal": (str,),
     "window_tokens": (int,),
     "timeout_seconds": (int, float),
+    "stages": (list,),
     "audit_text": (bool,),
     "vllm_engine_config": (dict,),
+    "environment": (dict,),
 }
 _WORDS: dict[str, type[StrEnum]] = {"mode": Mode, "on_error": OnError}
 
@@ -143,6 +151,8 @@ def _read(section: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
                 values[key] = _WORDS[key](value)
             else:
                 mistakes.append(f"{where} is {value!r}{nearest(value, words)}; {_one_of(words)}")
+        elif key == "stages":
+            values[key] = tuple(value)
         elif key == "categories":
             found, thresholds = _categories(value, mistakes)
             values |= {"categories": found, "thresholds": thresholds}
@@ -173,6 +183,14 @@ def _bounds(values: Mapping[str, Any]) -> Iterable[str]:
         yield "handler.guard.url must begin with http:// or https://"
     if not values.get("categories", LLAMA_GUARD_3):
         yield "handler.guard.categories turns every category off: the guard would guard nothing"
+    for stage in values.get("stages", STAGES):
+        if stage not in STAGES:
+            yield f"handler.guard.stages: {stage!r}{nearest(str(stage), STAGES)}; {_one_of(STAGES)}"
+    if not values.get("stages", STAGES):
+        yield "handler.guard.stages is empty: the guard would guard nothing"
+    for name, value in values.get("environment", {}).items():
+        if not isinstance(value, str):
+            yield f'handler.guard.environment.{name} must be a string: write {name}: "{value}"'
     if not values.get("refusal", REFUSAL).strip():
         yield "handler.guard.refusal is empty: write what to say"
 

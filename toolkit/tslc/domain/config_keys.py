@@ -127,8 +127,10 @@ GUARD: dict[str, Key] = {
     "refusal": Key("str | None"),
     "window_tokens": Key("int | None", 1),
     "timeout_seconds": Key("float | None", 0.001),
+    "stages": Key("list[Literal['input', 'output']] | None"),
     "audit_text": Key("bool | None"),
     "vllm_engine_config": Key("dict[str, Any] | None"),
+    "environment": Key("dict[str, str] | None"),
 }
 
 # Bounds of vLLM's own checks, for the arguments whose mistakes are common.
