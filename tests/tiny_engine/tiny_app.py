@@ -41,7 +41,9 @@ def words(body: dict[str, Any]) -> list[str]:
 
 
 class TinyApp:
-    """Builds the Starlette application around one State."""
+    """Builds the Starlette application around one State. A token is a word."""
+
+    max_model_len = 4096
 
     def __init__(self) -> None:
         self.state = State()
@@ -66,7 +68,11 @@ class TinyApp:
 
     async def tokenize(self, request: Request) -> Response:
         body = await request.json()
-        return JSONResponse({"tokens": list(range(len(body["prompt"].split())))})
+        said = [body["prompt"]] if "prompt" in body else [m["content"] for m in body["messages"]]
+        count = len(" ".join(map(str, said)).split())
+        return JSONResponse(
+            {"count": count, "max_model_len": self.max_model_len, "tokens": list(range(count))}
+        )
 
     async def generate(self, request: Request) -> Response:
         try:
