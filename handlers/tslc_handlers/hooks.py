@@ -26,13 +26,13 @@ from tslc_handlers.asgi import (
     send_error,
     send_json,
 )
+from tslc_handlers.early import body_of, only_refusals, send_early, stream_head
 from tslc_handlers.messages import (
     JSON,
     HandlerError,
     Request,
     RequestContext,
     Response,
-    as_stream,
     encode,
     error_body,
 )
@@ -45,10 +45,6 @@ _Given = TypeVar("_Given", Request, Response)
 
 # The streams whose chunks hooks know; others (Anthropic's, Responses') have named events.
 _CHUNKED = ("/v1/chat/completions", "/v1/completions")
-
-
-# Fields of a whole answer that are not those of its chunks, or are there already.
-_OF_WHOLE = frozenset(("id", "object", "created", "model", "choices", "usage"))
 
 
 class Hooks(Protocol):
@@ -98,7 +94,7 @@ async def run_hooked(
         payload = None
     if not isinstance(payload, dict):  # vLLM words this refusal
         if scope["path"] in _CHUNKED:
-            send = _only_refusals(send)
+            send = only_refusals(send)
         await app(scope, replay(body, receive), send)
         return
     try:
@@ -106,7 +102,7 @@ async def run_hooked(
             request = Request(scope["path"], payload, headers_of(scope))
             outcome = await _guarded("preprocess", hooks.preprocess, request, context)
             if isinstance(outcome, Response):
-                await _early(outcome, scope["path"], payload.get("stream") is True, send)
+                await send_early(outcome, scope["path"], payload.get("stream") is True, send)
                 return
             body = encode(outcome.body)
             scope = _with_length(scope, len(body))
@@ -122,20 +118,6 @@ async def run_hooked(
         if isinstance(context.gate, asyncio.Future):
             context.gate.cancel()
             await asyncio.gather(context.gate, return_exceptions=True)
-
-
-def _only_refusals(send: Send) -> Send:
-    """For a body that hooks can't be shown: an answer to it would have passed them by.
-
-    Raises ValueError for one.
-    """
-
-    async def refusing(message: Message) -> None:
-        if message["type"] == "http.response.start" and message["status"] < 400:
-            raise ValueError("the engine answered a body that is no JSON object")
-        await send(message)
-
-    return refusing
 
 
 async def _guarded(
@@ -157,23 +139,6 @@ async def _passed(gate: Awaitable[Response | None], context: RequestContext) -> 
         return await gate
     except Exception as error:
         raise _HookFailed("preprocess", error, context) from error
-
-
-async def _early(response: Response, path: str, stream: bool, send: Send) -> None:
-    if not (stream and response.status < 400):
-        await send_json(send, response.status, response.body, response.headers)
-        return
-    await send(_stream_head(response.headers))
-    more = {k: v for k, v in response.body.items() if k not in _OF_WHOLE}
-    for event in as_stream(path, response.body):
-        await send(_body(encode_event(event | more)))
-    await send({"type": "http.response.body", "body": DONE, "more_body": False})
-
-
-def _stream_head(headers: dict[str, str]) -> Message:
-    fields = {"content-type": "text/event-stream; charset=utf-8", **headers}
-    raw = [(k.encode("latin-1"), v.encode("latin-1")) for k, v in fields.items()]
-    return {"type": "http.response.start", "status": 200, "headers": raw}
 
 
 def _with_length(scope: Scope, length: int) -> Scope:
@@ -224,7 +189,7 @@ class _Inner:
             if context.gate is not None:
                 instead = await _passed(context.gate, context)
                 if instead is not None:
-                    await _early(instead, self._path, stream, send)
+                    await send_early(instead, self._path, stream, send)
                     return
             either: set[asyncio.Future[Any]] = {self._head, self._task}
             await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
@@ -280,9 +245,9 @@ class _Inner:
         try:
             async for event in events:
                 if not begun:
-                    await send(_stream_head(_kept(head)))
+                    await send(stream_head(_kept(head)))
                     begun = True
-                await send(_body(encode_event(event)))
+                await send(body_of(encode_event(event)))
             # The engine's stream broke off, unless the hook ended it.
             whole = self._decoder.done or not self._ended
         except Exception as error:
@@ -292,13 +257,13 @@ class _Inner:
             if not begun:
                 raise failed from error
             told = error_body(failed.status, failed.message, type=failed.type)
-            await send(_body(encode_event(told)))
+            await send(body_of(encode_event(told)))
         finally:
             close = getattr(events, "aclose", None)
             if close is not None:
                 await close()
         if not begun:
-            await send(_stream_head(_kept(head)))
+            await send(stream_head(_kept(head)))
         end = DONE if whole else b""
         await send({"type": "http.response.body", "body": end, "more_body": False})
 
@@ -307,10 +272,6 @@ class _Inner:
             for event in self._decoder.feed(chunk):
                 yield event
         self._ended = True
-
-
-def _body(data: bytes) -> Message:
-    return {"type": "http.response.body", "body": data, "more_body": True}
 
 
 def _kept(head: Message) -> dict[str, str]:
