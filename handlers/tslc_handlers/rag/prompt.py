@@ -17,7 +17,13 @@ from tslc_handlers.rag.passages import Hit, Query
 
 # What chat templates mark turns with: in a passage it would end the quotation and begin a turn of
 # somebody else's.
-_CONTROL = re.compile(r"<\|[^|<>\s]{1,64}\|>|</?s>|\[/?(?:INST|SYS)\]|<</?SYS>>", re.IGNORECASE)
+_CONTROL = re.compile(
+    r"<[|｜][^|｜<>\s]{1,64}[|｜]>"
+    r"|</?s>|<(?:bos|eos|pad|unk)>|<(?:start|end)_of_turn>|</?think>|</?tool_(?:call|response)s?>"
+    r"|\[/?(?:INST|SYS|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_(?:CALLS|RESULTS|CONTENT)|THINK)\]"
+    r"|<</?SYS>>",
+    re.IGNORECASE,
+)
 _OURS = re.compile(r"</?passages?\b[^>]*>", re.IGNORECASE)
 MAX_QUERY = 2000
 """Characters of a turn that are searched for: of a longer one its beginning and its end, where
@@ -54,7 +60,8 @@ def text_of(content: Any) -> str:
 
 def quoted(text: str) -> str:
     """A passage that can't be taken for anything but a quotation by a chat template or by us."""
-    return _OURS.sub("", _CONTROL.sub("", text))
+    # A blank in its place: what stood around it must not become another one.
+    return _OURS.sub(" ", _CONTROL.sub(" ", text))
 
 
 def passage_text(hit: Hit) -> str:
