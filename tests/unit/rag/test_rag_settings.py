@@ -6,14 +6,20 @@ from dataclasses import fields
 
 import pytest
 
-from tslc.domain.config_keys import GUARD, RAG
+from tslc.domain.annotations import choices
+from tslc.domain.config_keys import GUARD, RAG, RETRIEVER
 from tslc_handlers.config import ConfigError
 from tslc_handlers.guard.policy import GuardPolicy
-from tslc_handlers.rag.settings import RagSettings
+from tslc_handlers.rag.settings import RETRIEVERS, RagSettings
 
 
 def test_the_linters_keys_are_those_the_handler_reads() -> None:
     assert set(RAG) == {one.name for one in fields(RagSettings)}
+
+
+def test_the_linters_retrievers_and_their_keys_are_the_handlers() -> None:
+    assert choices(RETRIEVER["type"].annotation) == tuple(RETRIEVERS)
+    assert set(RETRIEVER) == {"type", *(key for keys in RETRIEVERS.values() for key in keys)}
 
 
 def test_the_linters_keys_of_the_guard_are_those_the_handler_reads() -> None:

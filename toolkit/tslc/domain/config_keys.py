@@ -113,7 +113,14 @@ RAG: dict[str, Key] = {
     "min_similarity": Key("float | None", -1, 1),
     "timeout_seconds": Key("float | None", 0.001),
     "instructions": Key("str | None"),
-    "retriever": Key("dict[str, str] | None"),
+    "retriever": Key("dict[str, Any] | None"),
+}
+
+RETRIEVER: dict[str, Key] = {
+    "type": Key("Literal['local', 'pgvector']"),
+    "dsn_env": Key("str"),
+    "table": Key("str"),
+    "language": Key("str"),
 }
 
 GUARD: dict[str, Key] = {

@@ -10,6 +10,7 @@ from tslc.domain.config_keys import (
     GUARD,
     HANDLER,
     RAG,
+    RETRIEVER,
     TORCHRUN,
     TORCHSERVE,
     Key,
@@ -26,6 +27,7 @@ def check_keys(config: LintedConfig, engine: EngineFields | None) -> Iterator[Fi
     yield from _section(config, ("torchrun",), TORCHRUN, "a key of TorchServe's torchrun section")
     yield from _section(config, ("handler",), HANDLER, "a key of the handler")
     yield from _section(config, ("handler", "rag"), RAG, "a key of the handler's retrieval")
+    yield from _section(config, ("handler", "rag", "retriever"), RETRIEVER, "a key of a retriever")
     yield from _section(config, ("handler", "guard"), GUARD, "a key of the handler's guard")
     if engine is not None:
         yield from _engine(config, engine)
