@@ -24,7 +24,16 @@ _TORCHSERVE = frozenset(
 )
 _PACKAGES = frozenset({"ts", "torch", "transformers", "tslc", "tslc_handlers", "vllm"})
 # What `from tslc_handlers import …` can import; a test compares it with the package.
-HANDLER_NAMES = ("HandlerError", "Request", "RequestContext", "Response", "VLLMHandler")
+HANDLER_NAMES = (
+    "GuardVLLMHandler",
+    "HandlerError",
+    "RagGuardVLLMHandler",
+    "RagVLLMHandler",
+    "Request",
+    "RequestContext",
+    "Response",
+    "VLLMHandler",
+)
 _BUILTINS = frozenset(dir(builtins))
 _HOOKS = ("preprocess", "postprocess")
 _STREAM_HOOK = "postprocess_stream"
