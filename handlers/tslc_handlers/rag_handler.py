@@ -96,11 +96,13 @@ class RagVLLMHandler(VLLMHandler):
         self, events: AsyncIterator[JSON], context: RequestContext
     ) -> AsyncIterator[JSON]:
         sources = context.state.get(_STATE)
-        async for event in super().postprocess_stream(events, context):
-            if sources and not _refused(event):
-                event = {**event, "sources": sources}
-                sources = None  # with the first chunk, once
-            yield event
+        inner = super().postprocess_stream(events, context)
+        async with contextlib.aclosing(inner) as told:  # type: ignore[type-var]
+            async for event in told:
+                if sources and not _refused(event):
+                    event = {**event, "sources": sources}
+                    sources = None  # with the first chunk, once
+                yield event
 
     # --- searching and fitting ---------------------------------------------------------------
 
