@@ -17,7 +17,7 @@ import pytest
 from nodes import TINY, Cli, Node, TinyArchives, eventually, start_node
 from tslc.adapters.node_processes import is_alive
 from tslc.adapters.torchserve_process import find_java
-from tslc.domain.node import NODE_MARK, Ports
+from tslc.domain.node import NODE_MARK, PORT_NAMES, Ports
 from tslc.errors import Refused
 from tslc.verbs.register import _Registration
 from tslc.verbs.register_plan import ArchiveAt, plan_register
@@ -66,10 +66,9 @@ def marked(root: Path, name: str = "") -> list[psutil.Process]:
 def port_flags() -> list[str]:
     """Flags with free ports, for a node that shall have the same ones again."""
     with ExitStack() as stack:
-        fields = Ports.model_fields
-        probes = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in fields]
+        probes = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in PORT_NAMES]
         ports = Ports(
-            **{name: probe.getsockname()[1] for name, probe in zip(fields, probes, strict=True)}
+            **{name: probe.getsockname()[1] for name, probe in zip(PORT_NAMES, probes, strict=True)}
         )
     flags = (str(word) for pair in ports.named().items() for word in pair)
     return ["--no-router", *flags]

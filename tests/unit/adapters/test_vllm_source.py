@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from pathlib import Path
 
 import pytest
 
-from tslc.adapters.vllm_source import packaged_engine_fields, read_engine_fields
+from tslc.adapters.vllm_source import packaged_engine_fields, parse_installed, read_engine_fields
 
 
 def test_reading_the_arguments_does_not_import_vllm() -> None:
@@ -33,3 +34,11 @@ def test_a_vllm_of_another_shape_gives_the_packaged_list(
     monkeypatch.delitem(sys.modules, "vllm", raising=False)
     monkeypatch.syspath_prepend(tmp_path)
     assert not read_engine_fields().installed
+
+
+def test_another_version_than_the_packaged_list_is_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
+    if (installed := parse_installed()) is None:
+        pytest.skip("no vLLM is installed")
+    older = dataclasses.replace(packaged_engine_fields(), vllm_version="0.1", fields={})
+    monkeypatch.setattr("tslc.adapters.vllm_source.packaged_engine_fields", lambda: older)
+    assert read_engine_fields() == installed

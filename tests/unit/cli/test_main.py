@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 
@@ -23,3 +24,21 @@ def test_a_command_typed_wrong_is_an_error_with_a_hint(
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr.splitlines() == [f"error: {error}", f"hint: {hint}"]
+
+
+_SLOW = ("boto3", "cryptography", "httpx", "model_signing", "psutil", "pydantic", "torch", "vllm")
+_IMPORTED = """
+import importlib, json, sys
+from tslc.cli.main import VERBS
+for verb, (module, _) in VERBS.items():
+    importlib.import_module(f"tslc.cli.{module}")
+print(json.dumps(sorted(sys.modules)))
+"""
+
+
+def test_what_takes_long_to_load_is_not_loaded_for_a_verbs_help() -> None:
+    command = [sys.executable, "-c", _IMPORTED]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    loaded = set(json.loads(done.stdout))
+    assert not loaded & set(_SLOW)
+    assert not {name for name in loaded if name.startswith("tslc.verbs.")}

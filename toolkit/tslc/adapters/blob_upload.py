@@ -13,15 +13,15 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
-from typing import IO, Any
-
-from s3transfer.manager import TransferConfig, TransferManager
-from s3transfer.subscribers import BaseSubscriber
+from typing import IO, TYPE_CHECKING, Any
 
 from tslc.adapters.s3_errors import translated
 from tslc.adapters.s3_store import S3Store
 from tslc.domain.store_layout import blob_key
 from tslc.errors import TslcError
+
+if TYPE_CHECKING:
+    from s3transfer.manager import TransferManager
 
 PART = 8 * 1024 * 1024
 _IN_MEMORY = 8
@@ -45,6 +45,9 @@ def upload_blobs(
 
     Raises the first failure; blobs that were complete by then stay.
     """
+    # A push that finds all of it in the store needs none of this.
+    from s3transfer.manager import TransferConfig, TransferManager
+
     config = TransferConfig(
         multipart_threshold=2 * PART,
         multipart_chunksize=PART,
@@ -124,7 +127,9 @@ class HashedFile:
             )
 
 
-class _Told(BaseSubscriber):  # type: ignore[misc]
+class _Told:
+    """A subscriber as s3transfer has them: it is asked for its methods, never for its class."""
+
     def __init__(
         self,
         blob: LocalBlob,

@@ -12,8 +12,6 @@ import os
 from datetime import datetime
 from pathlib import Path
 
-import httpx
-
 from tslc.adapters.clock import wait_until
 from tslc.adapters.http_errors import translated
 from tslc.adapters.private_files import create_private, write_private
@@ -38,6 +36,8 @@ class EnvoyRouter:
     def __init__(self, paths: RouterPaths, settings: RouterSettings) -> None:
         self.paths = paths
         self.settings = settings
+        import httpx
+
         transport = httpx.HTTPTransport(uds=str(paths.admin_socket), verify=False)
         self._admin = httpx.Client(transport=transport, base_url="http://admin", timeout=_TIMEOUT)
 

@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-import httpx
-
 from tslc.adapters.http_errors import translated
 from tslc.domain.node_metrics.of_router import STATS, EnvoyStats, refusal
 from tslc.errors import RemoteFailed
@@ -19,6 +17,8 @@ _BLOCK = 1 << 20
 
 def read_stats(admin_socket: Path) -> EnvoyStats:
     """Raises RemoteFailed when Envoy does not answer, or not in its own words."""
+    import httpx
+
     transport = httpx.HTTPTransport(uds=str(admin_socket), verify=False)
     asked = {"format": "json", "histogram_buckets": "detailed", "filter": STATS}
     with (

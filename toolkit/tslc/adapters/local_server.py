@@ -11,8 +11,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
-
 from tslc.adapters.clock import wait_until
 from tslc.errors import RemoteFailed
 
@@ -38,6 +36,8 @@ class LocalServer:
 
     def is_ready(self) -> bool:
         """Whether the engine generates; another server at the address is not this one."""
+        import httpx
+
         try:
             answer = httpx.get(f"{self.url}/ready", timeout=_PROBE_SECONDS, trust_env=False)
             about = answer.json()

@@ -7,6 +7,7 @@ import fcntl
 import os
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
 
@@ -44,7 +45,7 @@ def write_state(paths: NodePaths, state: NodeState) -> None:
 def write_stopped(paths: NodePaths) -> None:
     """Remember that the node is not up; a node that has never been is left alone."""
     if (state := read_state(paths)) and state.pid is not None:
-        write_state(paths, state.model_copy(update={"pid": None, "created": None}))
+        write_state(paths, replace(state, pid=None, created=None))
 
 
 def write_atomically(path: Path, text: str) -> None:

@@ -1,6 +1,7 @@
 """The one place where botocore's exceptions become ours: one clear line, and what to do about it.
 
-Requests that may help when sent again have been sent again by then (s3_store sets how often).
+Requests that may help when sent again have been sent again by then (s3_store sets how often). Who
+only names one of our errors does not load botocore.
 """
 
 from __future__ import annotations
@@ -10,13 +11,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any
-
-from botocore import exceptions as aws
-from botocore.exceptions import BotoCoreError, ClientError
-from urllib3.exceptions import HTTPError
+from typing import TYPE_CHECKING, Any
 
 from tslc.errors import BadInput, NotRunning, Refused, RemoteFailed, TslcError
+
+if TYPE_CHECKING:
+    from botocore.exceptions import BotoCoreError
 
 _SETTINGS = "tslc config   # the rows store.*"
 MOST_SKEW_SECONDS = 15 * 60
@@ -75,6 +75,9 @@ class Request:
 @contextmanager
 def translated(request: Request) -> Iterator[None]:
     """Wrap every use of boto3, the reading of a body included; raises TslcErrors only."""
+    from botocore.exceptions import BotoCoreError, ClientError
+    from urllib3.exceptions import HTTPError
+
     try:
         yield
     except ClientError as error:
@@ -88,6 +91,8 @@ def translated(request: Request) -> Iterator[None]:
 
 def _failure(request: Request, error: BotoCoreError) -> TslcError:
     """No answer, half an answer, or no request at all."""
+    from botocore import exceptions as aws
+
     match error:
         case aws.NoCredentialsError() | aws.PartialCredentialsError():
             hint = "give some through boto3's chain: a role, AWS_PROFILE, or `aws configure`"
@@ -111,10 +116,12 @@ def _failure(request: Request, error: BotoCoreError) -> TslcError:
 
 def _broken_off(request: Request, error: BaseException) -> BrokenOff:
     """A stall while a body is sent comes as a closed connection, with the timeout behind it."""
+    from botocore.exceptions import ReadTimeoutError
+
     hint = "try again; what was done is kept"
     behind: BaseException | None = error
     while behind is not None:
-        if isinstance(behind, TimeoutError | aws.ReadTimeoutError):
+        if isinstance(behind, TimeoutError | ReadTimeoutError):
             return BrokenOff(f"{request.server} stalled ({request.target})", hint=hint)
         behind = behind.__cause__ or behind.__context__
     name = type(error).__name__

@@ -1,7 +1,8 @@
 """Objects in an S3 bucket, below a prefix: whole small ones, streams of big ones, conditions.
 
 Decides nothing about versions. Every error of boto3 is translated (s3_errors); requests that can
-succeed when repeated are, here and nowhere else.
+succeed when repeated are, here and nowhere else. boto3 is imported when a store is opened: it takes
+longer to load than most commands last.
 """
 
 from __future__ import annotations
@@ -15,9 +16,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
-
-import boto3
-from botocore.config import Config
 
 from tslc.adapters.s3_errors import (
     AlreadyThere,
@@ -296,6 +294,9 @@ def _age(found: Mapping[str, Any]) -> float:
 
 
 def _client(address: StoreAddress, impatient: bool) -> Any:
+    import boto3
+    from botocore.config import Config
+
     credentials = address.credentials
     session = boto3.Session(
         aws_access_key_id=credentials and credentials.access_key,

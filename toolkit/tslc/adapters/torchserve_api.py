@@ -8,11 +8,10 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterator, Mapping
+from http import HTTPStatus
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import quote
-
-import httpx
 
 from tslc.adapters.clock import Deadline, now
 from tslc.adapters.http_errors import translated
@@ -21,6 +20,9 @@ from tslc.domain.node import Ports
 from tslc.domain.served import Described
 from tslc.domain.tokens import KeyKind, Keys
 from tslc.errors import Refused, RemoteFailed
+
+if TYPE_CHECKING:
+    import httpx
 
 _TIMEOUT = 30.0
 _PAGE = 100
@@ -44,6 +46,8 @@ class TorchServeApi:
         self._key_file = key_file
         self._subject = f"TorchServe of node '{node}'"
         self._key_seconds = key_seconds
+        import httpx
+
         # Plain HTTP on loopback: loading the machine's certificates takes longer than a request.
         self._client = httpx.Client(timeout=_TIMEOUT, trust_env=False, verify=False)  # noqa: S501
 
@@ -101,7 +105,7 @@ class TorchServeApi:
 
     def _describe(self, path: str) -> list[dict[str, Any]]:
         reply = self._send(KeyKind.MANAGEMENT, "GET", path)
-        if reply.status_code == httpx.codes.NOT_FOUND:
+        if reply.status_code == HTTPStatus.NOT_FOUND:
             return []
         found = self._read(reply)
         return list(found) if isinstance(found, list) else []
@@ -253,6 +257,6 @@ def _is_unauthorized(reply: httpx.Response) -> bool:
 
 def _raise(status: int, body: str, subject: str) -> NoReturn:
     said = error_text(body)
-    if status in (httpx.codes.CONFLICT, httpx.codes.FORBIDDEN):
+    if status in (HTTPStatus.CONFLICT, HTTPStatus.FORBIDDEN):
         raise Refused(f"{subject} refused: {said}")
     raise RemoteFailed(f"{subject} answered {status}: {said}")

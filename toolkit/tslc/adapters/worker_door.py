@@ -9,15 +9,18 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
-
-import httpx
+from typing import TYPE_CHECKING
 
 from tslc.adapters.http_errors import translated
 from tslc.domain.chat import error_text
 from tslc.domain.door import DoorName
 from tslc.domain.served import DoorReport
 from tslc.errors import NotRunning, RemoteFailed
+
+if TYPE_CHECKING:
+    import httpx
 
 _PROBE_SECONDS = 15.0
 
@@ -53,7 +56,7 @@ class Door:
             reply = self.request("/ready", seconds=seconds)
         except RemoteFailed as error:
             return DoorReport(self.name.pid, False, error.message)
-        if reply.status == httpx.codes.OK:
+        if reply.status == HTTPStatus.OK:
             return DoorReport(self.name.pid, True)
         return DoorReport(self.name.pid, False, _reason(reply))
 
@@ -68,7 +71,7 @@ class Door:
             told = json.loads(reply.body)
             if isinstance(told, dict) and isinstance(told.get("in_flight"), int):
                 in_flight = int(told["in_flight"])
-        alive = reply.status == httpx.codes.OK
+        alive = reply.status == HTTPStatus.OK
         return DoorHealth(alive, in_flight, "" if alive else _reason(reply), dead=not alive)
 
     def served_names(self) -> tuple[str, ...]:
@@ -83,7 +86,7 @@ class Door:
     def metrics(self, seconds: float) -> str:
         """The worker's metrics, in Prometheus' text format."""
         reply = self.request("/metrics", seconds=seconds)
-        if reply.status != httpx.codes.OK:
+        if reply.status != HTTPStatus.OK:
             name = f"{self.name.model} {self.name.version} (pid {self.name.pid})"
             raise RemoteFailed(f"the worker of {name} has no metrics: {_reason(reply)}")
         return reply.body.decode("utf-8", errors="replace")
@@ -121,6 +124,8 @@ class Door:
             yield from answer.iter_lines()
 
     def _client(self, seconds: float) -> httpx.Client:
+        import httpx
+
         # No TLS on a socket; loading the machine's certificates would take longer than the request.
         transport = httpx.HTTPTransport(uds=str(self.socket), verify=False)
         return httpx.Client(transport=transport, base_url="http://door", timeout=seconds)

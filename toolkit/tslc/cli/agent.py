@@ -11,12 +11,9 @@ from typing import Any
 
 import click
 
-from tslc.adapters.envoy_router import EnvoyRouter
 from tslc.cli.node_options import home
 from tslc.cli.output import say
 from tslc.cli.store_options import node_of, settings_of, store_options
-from tslc.domain.release.report import node_id_of
-from tslc.verbs.agent.loop import Agent, AgentWish
 
 
 @click.command("agent")
@@ -38,6 +35,10 @@ def command(
     to the store. `tslc up` runs it; it may be killed at any time, and goes on where it was. Without
     the store it keeps the node as it is.
     """
+    from tslc.adapters.envoy_router import EnvoyRouter
+    from tslc.domain.release.report import node_id_of
+    from tslc.verbs.agent.loop import Agent, AgentWish
+
     settings = settings_of(flags)
     environment = settings.environment().name
     paths = node_of(name)

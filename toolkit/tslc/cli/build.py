@@ -8,14 +8,16 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from tslc.cli.output import dry_run_option, emit, json_option, say, size_text
 from tslc.domain.archive_name import ArchiveFormat
-from tslc.domain.archive_spec import HubWeights, LocalWeights
-from tslc.verbs.build import BuildPlan, BuildRequest, BuildResult, Outcome, build, plan_build
+
+if TYPE_CHECKING:
+    from tslc.domain.archive_spec import HubWeights, LocalWeights
+    from tslc.verbs.build import BuildPlan, BuildResult
 
 _PATH = click.Path(path_type=Path)
 
@@ -59,6 +61,8 @@ def command(
     The same input gives the same bytes. Weights stay beside the archive, which names them by
     digest: OUTPUT/weights/<digest> leads to them. All mistakes are shown at once.
     """
+    from tslc.verbs.build import BuildRequest, build, plan_build
+
     request = BuildRequest(
         spec, version, output, ArchiveFormat(archive_format), model_config, overrides, force
     )
@@ -121,6 +125,8 @@ def _plan_json(plan: BuildPlan) -> dict[str, Any]:
 
 
 def _weights_named(named: HubWeights | LocalWeights | None, folder: Path | None) -> str | None:
+    from tslc.domain.archive_spec import HubWeights
+
     match named:
         case HubWeights() as hub:
             return str(hub)
@@ -167,6 +173,8 @@ def _result_json(result: BuildResult) -> dict[str, Any]:
 
 
 def _result_text(result: BuildResult) -> str:
+    from tslc.verbs.build import Outcome
+
     said = {
         Outcome.BUILT: f"built {result.archive}",
         Outcome.UNCHANGED: f"unchanged: {result.archive} has this content already",

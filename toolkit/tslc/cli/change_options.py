@@ -7,31 +7,22 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from tslc.adapters.build_environment import who
-from tslc.adapters.s3_store import S3Store
 from tslc.adapters.stop_signals import stop_signals
 from tslc.cli.node_options import progress
 from tslc.cli.output import dry_run_option, emit, json_option
 from tslc.cli.store_options import node_of, settings_of, store_options
-from tslc.domain.release.report import Goal, Progress, Reported
 from tslc.domain.release.shares import share_text
 from tslc.domain.release.state import Strategy
-from tslc.domain.settings import Settings
-from tslc.verbs.environment import (
-    Changed,
-    Decide,
-    Telling,
-    change_model,
-    goal_of,
-    strategy_of,
-    wait,
-)
-from tslc.verbs.store_access import open_store
-from tslc.verbs.store_trust import checker
+
+if TYPE_CHECKING:
+    from tslc.adapters.s3_store import S3Store
+    from tslc.domain.release.report import Goal, Progress, Reported
+    from tslc.domain.settings import Settings
+    from tslc.verbs.environment import Changed, Decide
 
 Command = Callable[..., None]
 strategy_option = click.option(
@@ -85,6 +76,8 @@ class Changing:
 
     @cached_property
     def store(self) -> S3Store:
+        from tslc.verbs.store_access import open_store
+
         return open_store(self.settings, node_of(self.name))
 
     @property
@@ -92,6 +85,8 @@ class Changing:
         return self.settings.environment().name
 
     def strategy(self, stated: str | None, before: Any) -> Strategy:
+        from tslc.verbs.environment import strategy_of
+
         return strategy_of(stated, before, self.settings.environment().strategy)
 
     def carry_out(
@@ -104,6 +99,10 @@ class Changing:
         gone: tuple[str, ...] = (),
     ) -> None:
         """Change, wait if asked to, print. `loaded`, `gone`: what else is waited for."""
+        from tslc.adapters.build_environment import who
+        from tslc.verbs.environment import Telling, change_model, goal_of
+        from tslc.verbs.store_trust import checker
+
         telling = Telling(who(os.environ), self.reason, what)
         with stop_signals():
             changed = change_model(
@@ -120,6 +119,8 @@ class Changing:
         )
 
     def _wait(self, goal: Goal) -> tuple[Reported, ...]:
+        from tslc.verbs.environment import wait
+
         with progress() as line:
 
             def show(come: Progress) -> None:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from tslc.cli.node_options import home, name_option
 from tslc.cli.output import emit, json_option
-from tslc.domain.chat import Question
-from tslc.verbs.chat import Chat, Target, open_chat
+
+if TYPE_CHECKING:
+    from tslc.domain.chat import Question
+    from tslc.verbs.chat import Chat
 
 
 @dataclass
@@ -54,6 +56,9 @@ def command(
     as_json: bool,
 ) -> None:
     """Ask a served model something; the answer streams."""
+    from tslc.domain.chat import Question
+    from tslc.verbs.chat import Target, open_chat
+
     named, _, version = model.partition("@")
     chat = open_chat(home(), Target(name, named, version or None, bridge))
     question = Question(prompt, system, max_tokens, temperature)

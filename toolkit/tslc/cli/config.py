@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from tslc.cli.output import emit, json_option, table
 from tslc.cli.settings_options import load_settings, settings_options
-from tslc.verbs.config import Setting, rows
+
+if TYPE_CHECKING:
+    from tslc.verbs.config import Setting
 
 
 @click.command("config")
@@ -20,6 +23,8 @@ def command(as_json: bool, **flags: str | Path | None) -> None:
     From tslc.yaml (in this folder or above it), environment variables and flags, in that rising
     order. AWS credentials are none of these: boto3 finds them its own way.
     """
+    from tslc.verbs.config import rows
+
     resolved = load_settings(**flags)
     found = rows(resolved)
     document = {

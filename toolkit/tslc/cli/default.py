@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from tslc.cli.node_options import home, name_option, plan_text
 from tslc.cli.output import dry_run_option, emit, json_option
-from tslc.verbs.default import Defaulted, default
+
+if TYPE_CHECKING:
+    from tslc.verbs.default import Defaulted
 
 
 @click.command("default")
@@ -17,6 +21,8 @@ from tslc.verbs.default import Defaulted, default
 @json_option
 def command(model: str, version: str, name: str, dry_run: bool, as_json: bool) -> None:
     """Make a version the one that answers when none is named; it has to be ready."""
+    from tslc.verbs.default import default
+
     result = default(home(), name, model, version, dry_run=dry_run)
     document = {
         "model": model,

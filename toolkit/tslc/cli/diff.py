@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from tslc.cli.output import emit, json_option
 from tslc.cli.store_options import node_of, settings_of, store_options
-from tslc.domain.version_diff import Change, PartDiff
-from tslc.verbs.store_access import open_store
-from tslc.verbs.versions import diff_versions
+
+if TYPE_CHECKING:
+    from tslc.domain.version_diff import Change, PartDiff
 
 _LONGEST = 100
 
@@ -31,6 +31,9 @@ def command(
     **flags: str | Path | None,
 ) -> None:
     """Show what changed from VERSION to OTHER_VERSION, part by part, and what did not."""
+    from tslc.verbs.store_access import open_store
+    from tslc.verbs.versions import diff_versions
+
     store = open_store(settings_of(flags), node_of(name))
     parts = diff_versions(store, model, version, other_version)
     emit([_as_json(part) for part in parts], lambda: _text(parts), as_json=as_json)
@@ -59,6 +62,8 @@ def _text(parts: tuple[PartDiff, ...]) -> str:
 
 
 def _line(change: Change) -> str:
+    from tslc.domain.version_diff import Change
+
     match change:
         case Change(what, None, after):
             return f"+ {what}: {_short(after)}"

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from tslc.cli.node_options import home, name_option, plan_text, progress
 from tslc.cli.output import dry_run_option, emit, json_option
-from tslc.verbs.down import Down, down
+
+if TYPE_CHECKING:
+    from tslc.verbs.down import Down
 
 
 @click.command("down")
@@ -19,6 +23,8 @@ def command(name: str, dry_run: bool, as_json: bool) -> None:
     The node's run/ and tmp/ are emptied; its model store, weights, logs and what its store holds
     stay.
     """
+    from tslc.verbs.down import down
+
     with progress() as line:
         result = down(home(), name, dry_run=dry_run, report=line)
     document = {

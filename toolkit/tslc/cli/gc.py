@@ -5,14 +5,15 @@ from __future__ import annotations
 import re
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from tslc.cli.output import emit, json_option, plural, size_text
 from tslc.cli.store_options import node_of, settings_of, store_options
-from tslc.verbs.gc import Collected, collect
-from tslc.verbs.store_access import open_store
+
+if TYPE_CHECKING:
+    from tslc.verbs.gc import Collected
 
 _LONGEST = timedelta(days=36_500)
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
@@ -50,6 +51,9 @@ def command(
     What any version or environment refers to stays, and so does what is younger than --grace.
     Versions are never deleted.
     """
+    from tslc.verbs.gc import collect
+    from tslc.verbs.store_access import open_store
+
     result = collect(open_store(settings_of(flags), node_of(name)), grace, delete=delete)
     emit(_as_json(result), lambda: _text(result), as_json=as_json)
 

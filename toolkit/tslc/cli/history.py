@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from tslc.cli.output import emit, json_option, plural, table
 from tslc.cli.store_options import node_of, settings_of, store_options
-from tslc.domain.release.history import Step
 from tslc.domain.release.shares import share_text
-from tslc.domain.release.state import EnvironmentState
 from tslc.errors import BadInput, Refused
-from tslc.verbs.history import read_history, served_at, verify_history
-from tslc.verbs.store_access import open_store
+
+if TYPE_CHECKING:
+    from tslc.domain.release.history import Step
+    from tslc.domain.release.state import EnvironmentState
 
 
 @click.group("history", invoke_without_command=True)
@@ -32,6 +32,9 @@ def command(
     **flags: Any,
 ) -> None:
     """Show who changed an environment, when, why, from what to what; newest last."""
+    from tslc.verbs.history import read_history, served_at
+    from tslc.verbs.store_access import open_store
+
     if click.get_current_context().invoked_subcommand is not None:
         return
     settings = settings_of(flags)
@@ -59,6 +62,9 @@ def command(
 @json_option
 def verify(name: str, as_json: bool, **flags: Any) -> None:
     """Check that no entry of the history is missing or was changed. Ends with 3 if one was."""
+    from tslc.verbs.history import verify_history
+    from tslc.verbs.store_access import open_store
+
     settings = settings_of(flags)
     environment = settings.environment().name
     done = verify_history(open_store(settings, node_of(name)), environment)

@@ -7,12 +7,8 @@ from typing import Any
 
 import click
 
-from tslc.adapters.build_environment import who
 from tslc.cli.output import dry_run_option, emit, json_option, table
 from tslc.cli.store_options import node_of, settings_of, store_options
-from tslc.verbs.environment import Telling
-from tslc.verbs.keys import create_key, list_keys, revoke_key
-from tslc.verbs.store_access import open_store
 
 
 @click.group("keys")
@@ -40,6 +36,11 @@ def create(
     **flags: Any,
 ) -> None:
     """Make a key and print it: it is shown this once."""
+    from tslc.adapters.build_environment import who
+    from tslc.verbs.environment import Telling
+    from tslc.verbs.keys import create_key
+    from tslc.verbs.store_access import open_store
+
     settings = settings_of(flags)
     store, environment = open_store(settings, node_of(name)), settings.environment().name
     telling = Telling(who(os.environ), reason, f"keys create {key_name}")
@@ -53,6 +54,9 @@ def create(
 @json_option
 def list_(name: str, as_json: bool, **flags: Any) -> None:
     """Show the keys there are, by name."""
+    from tslc.verbs.keys import list_keys
+    from tslc.verbs.store_access import open_store
+
     settings = settings_of(flags)
     environment = settings.environment().name
     keys = list_keys(open_store(settings, node_of(name)), environment)
@@ -87,6 +91,11 @@ def revoke(
     **flags: Any,
 ) -> None:
     """Let a key be good no longer."""
+    from tslc.adapters.build_environment import who
+    from tslc.verbs.environment import Telling
+    from tslc.verbs.keys import revoke_key
+    from tslc.verbs.store_access import open_store
+
     settings = settings_of(flags)
     store, environment = open_store(settings, node_of(name)), settings.environment().name
     telling = Telling(who(os.environ), reason, f"keys revoke {key_name}")

@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from tslc.cli.output import emit, json_option, say
 from tslc.domain.gpus import GPUS, Hardware, parse_size
-from tslc.domain.lint import counts
-from tslc.domain.lint_rules import Finding, Severity
 from tslc.errors import BadInput
-from tslc.verbs.lint import LintReport, lint
+
+if TYPE_CHECKING:
+    from tslc.domain.lint_rules import Finding
+    from tslc.verbs.lint import LintReport
 
 
 @click.command("lint")
@@ -40,6 +42,8 @@ def command(
     Every finding names its rule, why it matters and the fix; docs/lint.md lists the rules. With the
     model's folder and the hardware, also whether the model fits. Exit code 2 when there are errors.
     """
+    from tslc.verbs.lint import lint
+
     hardware = _hardware(gpu, gpu_memory, gpus)
     report = lint(files, weights_folder=weights, hardware=hardware, environment=os.environ)
     for remark in report.remarks:
@@ -67,6 +71,8 @@ def _hardware(gpu: str | None, gpu_memory: str | None, gpus: int | None) -> Hard
 
 
 def _as_json(report: LintReport, strict: bool) -> dict[str, object]:
+    from tslc.domain.lint import counts
+
     files = [
         {
             "path": file.path,
@@ -94,6 +100,8 @@ def _block(finding: Finding) -> str:
 
 
 def _summary(path: str, findings: tuple[Finding, ...]) -> str:
+    from tslc.domain.lint_rules import Severity
+
     counted = {s: sum(finding.severity is s for finding in findings) for s in Severity}
     said = [f"{n} {s}{'s' if n != 1 else ''}" for s, n in counted.items() if n]
     return f"{path}: {', '.join(said) or 'ok'}"

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from tslc.cli.output import emit, json_option, size_text, table
 from tslc.cli.store_options import manifest_json, node_of, settings_of, store_options
-from tslc.verbs.store_access import open_store
-from tslc.verbs.versions import Row, list_rows
+
+if TYPE_CHECKING:
+    from tslc.verbs.versions import Row
 
 
 @click.command("list")
@@ -19,6 +20,9 @@ from tslc.verbs.versions import Row, list_rows
 @json_option
 def command(model: str | None, name: str, as_json: bool, **flags: str | Path | None) -> None:
     """List the versions in the store, of MODEL or of all models."""
+    from tslc.verbs.store_access import open_store
+    from tslc.verbs.versions import list_rows
+
     store = open_store(settings_of(flags), node_of(name))
     rows = list_rows(store, model)
     emit([_as_json(row) for row in rows], lambda: _text(rows, str(store.address)), as_json=as_json)

@@ -1,6 +1,7 @@
 """The `tslc` command: finds the verb, runs it, turns its errors into lines and an exit code.
 
-A verb's module is imported only when that verb is asked for, so that `tslc --help` stays fast.
+A verb's module is imported only when that verb is asked for, and what carries it out only when it
+runs: the functions of tslc.cli import tslc.verbs themselves. So `--help` stays fast.
 """
 
 from __future__ import annotations

@@ -5,7 +5,6 @@ from __future__ import annotations
 import click
 
 from tslc.cli.change_options import Changing, change_options, strategy_option
-from tslc.domain.release.changes import promote
 
 
 @click.command("promote")
@@ -25,6 +24,8 @@ def command(
     those that have the traffic keep it. The version before stays loaded for a rollback (strategy
     warm).
     """
+    from tslc.domain.release.changes import promote
+
     changing.carry_out(
         model,
         lambda before: promote(before, version, changing.strategy(strategy, before)),

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from tslc.cli.output import dry_run_option, emit, json_option, size_text
 from tslc.cli.store_options import byte_progress, manifest_json, node_of, settings_of, store_options
-from tslc.verbs.pull import Pulled, PullOutcome, pull
-from tslc.verbs.store_access import open_cache, open_store
-from tslc.verbs.store_trust import checker
+
+if TYPE_CHECKING:
+    from tslc.verbs.pull import Pulled
 
 
 @click.command("pull")
@@ -36,6 +36,10 @@ def command(
     share; a pull that was killed goes on where it was. The environment's rules about signatures
     are obeyed before anything is fetched.
     """
+    from tslc.verbs.pull import pull
+    from tslc.verbs.store_access import open_cache, open_store
+    from tslc.verbs.store_trust import checker
+
     settings = settings_of(flags)
     store, cache = open_store(settings, node_of(name)), open_cache(settings)
     with byte_progress("pulling") as progress:
@@ -53,6 +57,8 @@ def command(
 
 
 def _as_json(result: Pulled) -> dict[str, Any]:
+    from tslc.verbs.pull import PullOutcome
+
     return {
         **manifest_json(result.manifest),
         "outcome": str(result.outcome),
@@ -68,6 +74,8 @@ def _as_json(result: Pulled) -> dict[str, Any]:
 
 
 def _text(result: Pulled) -> str:
+    from tslc.verbs.pull import PullOutcome
+
     named = f"{result.manifest.model} {result.manifest.version}"
     fetched, cached = size_text(result.fetched_bytes), size_text(result.cached_bytes)
     match result.outcome:

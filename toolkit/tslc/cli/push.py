@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from tslc.cli.output import dry_run_option, emit, json_option, plural, size_text
 from tslc.cli.store_options import byte_progress, manifest_json, node_of, settings_of, store_options
-from tslc.verbs.push import Pushed, PushOutcome, push
-from tslc.verbs.push_archive import archive_source
-from tslc.verbs.push_foreign import foreign_source
-from tslc.verbs.store_access import open_store
-from tslc.verbs.store_trust import signer
+
+if TYPE_CHECKING:
+    from tslc.verbs.push import Pushed
 
 _PATH = click.Path(path_type=Path)
 
@@ -52,6 +50,12 @@ def command(
     content succeeds, with other content it is refused. A push that was killed leaves nothing to
     be seen, and the next one goes on where it was.
     """
+    from tslc.verbs.push import push
+    from tslc.verbs.push_archive import archive_source
+    from tslc.verbs.push_foreign import foreign_source
+    from tslc.verbs.store_access import open_store
+    from tslc.verbs.store_trust import signer
+
     store = open_store(settings_of(flags), node_of(name))
     if model is not None or version is not None or allow_pickle:
         source = foreign_source(archive, model, version, os.environ, allow_pickle=allow_pickle)
@@ -64,6 +68,8 @@ def command(
 
 
 def _as_json(result: Pushed) -> dict[str, Any]:
+    from tslc.verbs.push import PushOutcome
+
     return {
         **manifest_json(result.manifest),
         "outcome": str(result.outcome),
@@ -78,6 +84,8 @@ def _as_json(result: Pushed) -> dict[str, Any]:
 
 
 def _text(result: Pushed) -> str:
+    from tslc.verbs.push import PushOutcome
+
     named = f"{result.manifest.model} {result.manifest.version}"
     signed = ", signed" if result.signed else ""
     sent = f"{plural(result.sent, 'blob')}, {size_text(result.sent_bytes)}"

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from tslc.cli.output import dry_run_option, emit, json_option
-from tslc.verbs.rag import Figures, Passage, evaluate, load, query
+
+if TYPE_CHECKING:
+    from tslc.verbs.rag import Figures, Passage
 
 _PATH = click.Path(path_type=Path)
 _top_k = click.option(
@@ -33,6 +36,8 @@ def query_(archive: Path, question: str, before: str, top_k: int | None, as_json
     Each search says at which rank it found a passage: words (BM25), vector (the question), and
     conversation (the question with the turn before it).
     """
+    from tslc.verbs.rag import query
+
     found = query(archive, question, before, top_k)
     emit([asdict(one) for one in found], lambda: _found_text(found), as_json=as_json)
 
@@ -62,6 +67,8 @@ def eval_(archive: Path, questions: Path, top_k: int | None, as_json: bool) -> N
     A line: {"question": "…", "relevant": ["knowledge/file.md"]}; relevant names documents, or
     passages as path#n.
     """
+    from tslc.verbs.rag import evaluate
+
     figures = evaluate(archive, questions, top_k)
     emit(asdict(figures), lambda: _figures_text(figures), as_json=as_json)
 
@@ -87,6 +94,8 @@ def load_(archive: Path, dry_run: bool, as_json: bool) -> None:
 
     What its table held is replaced, in one transaction.
     """
+    from tslc.verbs.rag import load
+
     count = load(archive, dry_run=dry_run)
     said = "would load" if dry_run else "loaded"
     document = {"passages": count, "dry_run": dry_run}

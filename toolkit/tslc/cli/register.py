@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,9 +12,10 @@ from tslc.adapters.stop_signals import stop_signals
 from tslc.cli.node_options import home, plan_text, progress
 from tslc.cli.output import dry_run_option, emit, json_option
 from tslc.cli.store_options import settings_of, store_options
-from tslc.verbs.register import Registered, register, register_stored
-from tslc.verbs.register_plan import ArchiveAt, BuiltIn, Request
-from tslc.verbs.store_trust import checker
+
+if TYPE_CHECKING:
+    from tslc.verbs.register import Registered
+    from tslc.verbs.register_plan import Request
 
 
 @click.command("register")
@@ -44,6 +45,9 @@ def command(
     obeyed. A version that does not load, or answers a golden prompt wrongly, is unregistered
     again.
     """
+    from tslc.verbs.register import register, register_stored
+    from tslc.verbs.store_trust import checker
+
     settings = settings_of(flags)
     with stop_signals(), progress() as line:
         if version is not None and dist is None:
@@ -62,6 +66,8 @@ def command(
 
 
 def _at_hand(archive_or_model: str, version: str | None, dist: Path | None) -> Request:
+    from tslc.verbs.register_plan import ArchiveAt, BuiltIn
+
     if version is None or dist is None:
         return ArchiveAt(Path(archive_or_model))
     return BuiltIn(archive_or_model, version, dist.absolute())

@@ -5,7 +5,6 @@ from __future__ import annotations
 import click
 
 from tslc.cli.change_options import Changing, change_options
-from tslc.domain.release.changes import retire
 
 
 @click.command("retire")
@@ -24,6 +23,8 @@ def command(
     changing: Changing,
 ) -> None:
     """Unload VERSION from every node, once no request is left on it. It stays in the store."""
+    from tslc.domain.release.changes import retire
+
     what = f"retire {model} {version}" + (" --force" if force else "")
     decide = lambda before: retire(model, before, version, force=force)  # noqa: E731
     changing.carry_out(model, decide, what, loaded=False, gone=(version,))

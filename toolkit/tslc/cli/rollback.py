@@ -5,8 +5,6 @@ from __future__ import annotations
 import click
 
 from tslc.cli.change_options import Changing, change_options
-from tslc.domain.release.changes import rollback
-from tslc.verbs.environment_status import ready_versions
 
 
 @click.command("rollback")
@@ -23,6 +21,9 @@ def command(
 
     A version that is still loaded answers at once.
     """
+    from tslc.domain.release.changes import rollback
+    from tslc.verbs.environment_status import ready_versions
+
     what = f"rollback {model}" + (f" --to {to}" if to else "")
     there = ready_versions(changing.store, changing.environment, model)
     decide = lambda before: rollback(model, before, to, loaded=there)  # noqa: E731

@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 import yaml
@@ -14,9 +14,11 @@ import yaml
 from tslc.cli.node_options import ProgressLine, plan_text, progress
 from tslc.cli.output import dry_run_option, emit, json_option, say
 from tslc.domain.launcher_flags import VLLM, EngineFlag, engine_refusal, split_engine_flags
-from tslc.domain.quick_run import DEFAULT_NAME
-from tslc.verbs.run import Ready, Talk, run
-from tslc.verbs.run_plan import STARTUP_SECONDS, RunPlan, RunRequest, ServerKind, plan_run
+from tslc.domain.quick_run import DEFAULT_NAME, STARTUP_SECONDS, ServerKind
+
+if TYPE_CHECKING:
+    from tslc.verbs.run import Ready, Talk
+    from tslc.verbs.run_plan import RunPlan, RunRequest
 
 _FLAGS = "tslc.engine_flags"
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -86,6 +88,9 @@ def command(ctx: click.Context, /, **said: Any) -> None:
     --vllm_engine.ARGUMENT VALUE sets any engine argument of vLLM, as in
     --vllm_engine.max_model_len 4096. Settings that fit this machine are chosen for those not given.
     """
+    from tslc.verbs.run import run
+    from tslc.verbs.run_plan import plan_run
+
     if said["engine"] != VLLM:
         raise engine_refusal(said["engine"])
     flags: tuple[EngineFlag, ...] = ctx.meta[_FLAGS]
@@ -101,6 +106,8 @@ def command(ctx: click.Context, /, **said: Any) -> None:
 
 
 def _request(said: dict[str, Any], flags: tuple[EngineFlag, ...]) -> RunRequest:
+    from tslc.verbs.run_plan import RunRequest
+
     named = {name for name in (said["model"], said["model_id"]) if name}
     if len(named) != 1:
         problem = "MODEL and --model_id name different models" if named else "no MODEL is named"
@@ -121,6 +128,8 @@ def _request(said: dict[str, Any], flags: tuple[EngineFlag, ...]) -> RunRequest:
 
 
 def _talk(line: ProgressLine, *, verbose: bool, as_json: bool) -> Talk:
+    from tslc.verbs.run import Talk
+
     def ready(found: Ready) -> None:
         line.clear()
         if as_json:

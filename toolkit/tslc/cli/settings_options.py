@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from tslc.domain.settings import FLAGS, VARIABLES, ResolvedSettings
-from tslc.verbs.config import current_settings
+from tslc.domain.settings import FLAGS, VARIABLES
+
+if TYPE_CHECKING:
+    from tslc.domain.settings import ResolvedSettings
 
 Command = Callable[..., None]
 FILE_VARIABLE = "TSLC_CONFIG"
@@ -42,6 +44,8 @@ def settings_options(command: Command) -> Command:
 
 def load_settings(**flags: str | Path | None) -> ResolvedSettings:
     """The settings in force here, with what `settings_options` gave."""
+    from tslc.verbs.config import current_settings
+
     named = flags.get(_FILE) or os.environ.get(FILE_VARIABLE) or None
     said = {key: value for key in FLAGS if (value := _flag(flags, key)) is not None}
     return current_settings(Path.cwd(), os.environ, said, Path(named) if named else None)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from tslc.cli.output import emit, json_option, plural, size_text
 from tslc.cli.store_options import node_of, settings_of, store_options
-from tslc.domain.store_layout import WEIGHTS
-from tslc.verbs.store_access import open_store
-from tslc.verbs.versions import Shown, show
+
+if TYPE_CHECKING:
+    from tslc.verbs.versions import Shown
 
 
 @click.command("show")
@@ -21,12 +22,17 @@ from tslc.verbs.versions import Shown, show
 @json_option
 def command(model: str, version: str, name: str, as_json: bool, **flags: str | Path | None) -> None:
     """Show a version in the store: what it is made of, who made it, with which tools."""
+    from tslc.verbs.store_access import open_store
+    from tslc.verbs.versions import show
+
     shown = show(open_store(settings_of(flags), node_of(name)), model, version)
     document = {**json.loads(shown.manifest.render()), "signed": shown.signed}
     emit(document, lambda: _text(shown), as_json=as_json)
 
 
 def _text(shown: Shown) -> str:
+    from tslc.domain.store_layout import WEIGHTS
+
     manifest, who = shown.manifest, shown.manifest.provenance
     weights = manifest.below(WEIGHTS)
     rest = len(manifest.files) - len(weights)

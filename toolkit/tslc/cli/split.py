@@ -5,7 +5,6 @@ from __future__ import annotations
 import click
 
 from tslc.cli.change_options import Changing, change_options, strategy_option
-from tslc.domain.release.changes import read_split, split
 
 
 @click.command("split")
@@ -32,6 +31,8 @@ def command(
     The percentages add up to 100 and may have two decimals. A version with 0 is loaded and gets
     none. Raising a version's share moves no sticky user off it.
     """
+    from tslc.domain.release.changes import read_split, split
+
     wish = read_split(shares, sticky, shadow, no_sticky=no_sticky, no_shadow=no_shadow)
     more = [f"--sticky {sticky}"] if sticky else []
     more += [f"--shadow {shadow}"] if shadow else []

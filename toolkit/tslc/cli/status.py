@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
-from typing import Any
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,9 +14,11 @@ from tslc.cli.node_options import home
 from tslc.cli.output import emit, json_option, table
 from tslc.cli.settings_options import parameter
 from tslc.cli.store_options import node_of, settings_of, store_options
-from tslc.domain.served import ServedVersion
-from tslc.domain.supervised import ProgramStatus
-from tslc.verbs.status import Status, status
+
+if TYPE_CHECKING:
+    from tslc.domain.served import ServedVersion
+    from tslc.domain.supervised import ProgramStatus
+    from tslc.verbs.status import Status
 
 _HEADER = ("MODEL", "VERSION", "DEFAULT", "WORKERS", "READY", "PID", "ARCHIVE")
 _PROGRAM_HEADER = ("PROGRAM", "SINCE", "PID", "RESTARTS")
@@ -68,6 +71,8 @@ def _environment(name: str, flags: dict[str, Any]) -> Shown:
 
 
 def _node(name: str) -> Shown:
+    from tslc.verbs.status import status
+
     result = status(home(), name)
     return _as_json(result), lambda: _text(result)
 
@@ -79,7 +84,7 @@ def _as_json(result: Status) -> dict[str, Any]:
         "folder": str(node.paths.root),
         "pid": node.pid,
         "started": node.started,
-        "ports": node.settings.ports.model_dump(),
+        "ports": asdict(node.settings.ports),
         "run_dir": str(node.paths.run),
         "supervised": result.supervised,
         "programs": [

@@ -6,14 +6,15 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tslc.cli.node_options import home, name_option, progress
 from tslc.cli.output import size_text
 from tslc.cli.settings_options import load_settings, settings_options
-from tslc.domain.node import node_paths
-from tslc.domain.settings import Settings
-from tslc.domain.store_manifest import StoreManifest
+
+if TYPE_CHECKING:
+    from tslc.domain.settings import Settings
+    from tslc.domain.store_manifest import StoreManifest
 
 Command = Callable[..., None]
 _REDRAW_SECONDS = 0.1
@@ -29,6 +30,8 @@ def settings_of(flags: dict[str, str | Path | None]) -> Settings:
 
 
 def node_of(name: str) -> Any:
+    from tslc.domain.node import node_paths
+
     return node_paths(home(), name)
 
 

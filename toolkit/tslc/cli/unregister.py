@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from tslc.cli.node_options import home, name_option, plan_text, progress
 from tslc.cli.output import dry_run_option, emit, json_option
-from tslc.verbs.unregister import Unregistered, unregister
+
+if TYPE_CHECKING:
+    from tslc.verbs.unregister import Unregistered
 
 
 @click.command("unregister")
@@ -18,6 +22,8 @@ from tslc.verbs.unregister import Unregistered, unregister
 @json_option
 def command(model: str, version: str, force: bool, name: str, dry_run: bool, as_json: bool) -> None:
     """Take a version off the node; its archive stays in the model store."""
+    from tslc.verbs.unregister import unregister
+
     with progress() as line:
         result = unregister(home(), name, model, version, force=force, dry_run=dry_run, report=line)
     document = {

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,20 +15,19 @@ from tslc.cli.node_options import home, plan_text, progress
 from tslc.cli.output import dry_run_option, emit, json_option
 from tslc.cli.settings_options import load_settings, settings_variables
 from tslc.cli.store_options import store_options
-from tslc.domain.local_store import StorePaths
-from tslc.domain.node import Ports, port_flag
-from tslc.domain.settings import LocalStore
-from tslc.verbs.node_programs import RoutingWish
-from tslc.verbs.up import Up, Wish, up
+from tslc.domain.node import PORT_NAMES, Ports, port_flag
+
+if TYPE_CHECKING:
+    from tslc.verbs.up import Up
 
 Command = Callable[..., None]
 _FILE = click.Path(exists=True, dir_okay=False, resolve_path=True, path_type=Path)
 
 
 def port_options(command: Command) -> Command:
-    for name, field in reversed(Ports.model_fields.items()):
+    for name in reversed(PORT_NAMES):
         option = click.option(
-            port_flag(name), f"{name}_port", type=int, help=f"[default: {field.default}]"
+            port_flag(name), f"{name}_port", type=int, help=f"[default: {getattr(Ports, name)}]"
         )
         command = option(command)
     return command
@@ -93,9 +93,13 @@ def command(
     is started beside them. A program that dies is started again, until `tslc down`. What runs
     already is left as it is.
     """
+    from tslc.domain.settings import LocalStore
+    from tslc.verbs.node_programs import RoutingWish
+    from tslc.verbs.up import Wish, up
+
     resolved = load_settings(**flags)
     local = not no_store and isinstance(resolved.settings.store.url, LocalStore)
-    ports = {port: flags[f"{port}_port"] for port in Ports.model_fields}
+    ports = {port: flags[f"{port}_port"] for port in PORT_NAMES}
     named = {name: port for name, port in ports.items() if port is not None}
     if (tls_cert is None) != (tls_key is None):
         raise click.UsageError("--tls-cert and --tls-key go together")
@@ -129,7 +133,7 @@ def _as_json(result: Up) -> dict[str, Any]:
         "folder": str(result.paths.root),
         "pid": result.pid,
         "already_running": result.already,
-        "ports": result.settings.ports.model_dump(),
+        "ports": asdict(result.settings.ports),
         "key_file": str(result.paths.key_file),
         "run_dir": str(result.paths.run),
         "plan": list(result.plan),
@@ -139,6 +143,8 @@ def _as_json(result: Up) -> dict[str, Any]:
 
 
 def _store(result: Up) -> dict[str, Any] | None:
+    from tslc.domain.local_store import StorePaths
+
     if result.store is None:
         return None
     return {

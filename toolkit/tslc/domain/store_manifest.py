@@ -13,10 +13,8 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
-from functools import cached_property
-from typing import Any, Literal
-
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from functools import cache, cached_property
+from typing import TYPE_CHECKING, Any, Literal
 
 from tslc.domain.archive_name import model_name_problem, version_problem
 from tslc.domain.manifest import (
@@ -31,7 +29,11 @@ from tslc.domain.store_layout import ARCHIVE, FOREIGN_ARCHIVE, WEIGHTS
 from tslc.domain.vocabulary import unknown_word
 from tslc.errors import BadFile, Mistake
 
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter, ValidationError
+
 SCHEMA = 1
+_STRICT = {"extra": "forbid"}
 MAX_BYTES = 64 * 1024 * 1024
 MAX_FILES = 200_000
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -66,7 +68,7 @@ class PickleAllowed:
     In a foreign archive they are files of the archive.
     """
 
-    __pydantic_config__ = ConfigDict(extra="forbid")
+    __pydantic_config__ = _STRICT
 
     allowed_by: str
     files: tuple[str, ...]
@@ -136,8 +138,10 @@ class StoreManifest:
     @classmethod
     def parse(cls, content: bytes, subject: str = "manifest.json") -> StoreManifest:
         """Read a rendered manifest; raises BadFile with every mistake found."""
+        from pydantic import ValidationError
+
         try:
-            document = _DOCUMENT.validate_json(content, strict=True)
+            document = _schema().validate_json(content, strict=True)
         except ValidationError as error:
             raise BadFile(subject, _schema_mistakes(error)) from None
         try:
@@ -158,7 +162,7 @@ class StoreManifest:
 
 @dataclass(frozen=True)
 class _Document:
-    __pydantic_config__ = ConfigDict(extra="forbid")
+    __pydantic_config__ = _STRICT
 
     schema: Literal[1]
     kind: Kind
@@ -171,7 +175,14 @@ class _Document:
     digest: str
 
 
-_DOCUMENT = TypeAdapter(_Document)
+@cache
+def _schema() -> TypeAdapter[_Document]:
+    """Made when a document is read: pydantic takes longer to start than many commands last."""
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(_Document)
+
+
 _OWNERS: Mapping[tuple[int | str, ...], Any] = {
     ("provenance",): Provenance,
     ("provenance", "git"): Git,

@@ -40,7 +40,7 @@ _PLAIN = re.compile(r"[A-Za-z0-9_./-]")
 
 
 class _Value(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, defer_build=True)
 
 
 class Program(_Value):

@@ -6,7 +6,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 from pathlib import Path
 from typing import assert_never
 
@@ -25,10 +24,12 @@ from tslc.domain.memory import WeightsFacts
 from tslc.domain.quick_run import (
     CPU_SPACE,
     DEFAULT_NAME,
+    STARTUP_SECONDS,
     VERSION,
     Machine,
     QuickConfig,
     QuickModel,
+    ServerKind,
     quick_config,
 )
 from tslc.domain.weights import weights_facts, weights_mistakes
@@ -43,17 +44,7 @@ from tslc.verbs.run_source import (
     find_source,
 )
 
-STARTUP_SECONDS = 1200
 _LOOPBACK = (HOST, "localhost", "::1")
-
-
-class ServerKind(StrEnum):
-    UVICORN = "uvicorn"
-    TORCHSERVE = "torchserve"
-
-    @property
-    def port(self) -> int:
-        return 8000 if self is ServerKind.UVICORN else 8080
 
 
 @dataclass(frozen=True)

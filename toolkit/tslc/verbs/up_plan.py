@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
 
 from tslc.adapters import envoy_process, node_folder, seaweedfs, supervisor, torchserve_process
 from tslc.adapters.loopback_ports import holder, holder_pid, is_free, pick_free
@@ -11,6 +12,7 @@ from tslc.adapters.node_processes import node_processes
 from tslc.adapters.torchserve_process import Java
 from tslc.domain.local_store import StoreEndpoint
 from tslc.domain.node import (
+    PORT_NAMES,
     NodePaths,
     NodeSettings,
     NodeState,
@@ -45,23 +47,22 @@ class Wish:
         """The settings of a new node; ports that were not named are free ones if so wished."""
         ports = dict(self.ports)
         if self.free_ports:
-            unnamed = [name for name in Ports.model_fields if name not in ports]
+            unnamed = [name for name in PORT_NAMES if name not in ports]
             ports |= dict(zip(unnamed, pick_free(len(unnamed)), strict=True))
-        said = {"name": self.name, "ports": Ports(**ports), **self._wished()}
-        return NodeSettings.model_validate(said)
+        return replace(NodeSettings(self.name, Ports(**ports)), **self._wished())
 
     def differs_from(self, running: NodeSettings) -> tuple[str, ...]:
         """The wishes a running node does not fulfil."""
         wished = {**{f"{name} port": port for name, port in self.ports.items()}, **self._wished()}
-        actual = {f"{name} port": port for name, port in running.ports.model_dump().items()}
-        actual |= running.model_dump()
+        actual = {f"{name} port": port for name, port in asdict(running.ports).items()}
+        actual |= asdict(running)
         return tuple(
             f"{name.replace('_', ' ')} {actual[name]}, not {value}"
             for name, value in wished.items()
             if actual[name] != value
         )
 
-    def _wished(self) -> dict[str, object]:
+    def _wished(self) -> dict[str, Any]:
         said = {
             "heap": self.heap,
             "token_minutes": self.token_minutes,

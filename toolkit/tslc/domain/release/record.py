@@ -9,31 +9,36 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from functools import cache
+from typing import TYPE_CHECKING
 
 from tslc.domain.router.table import RouterTable, UpstreamName
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+
+_STRICT = {"extra": "forbid"}
 
 
 @dataclass(frozen=True)
 class AgentRecord:
     """`proven`: by `<model>@<version>@<pid>`, seconds since the epoch."""
 
-    __pydantic_config__ = ConfigDict(extra="forbid")
+    __pydantic_config__ = _STRICT
 
     proven: Mapping[str, float] = field(default_factory=dict)
     managed: tuple[UpstreamName, ...] = ()
     table: RouterTable = field(default_factory=RouterTable)
 
     def render(self) -> bytes:
-        return _RECORD.dump_json(self, indent=1)
+        return _schema().dump_json(self, indent=1)
 
     @classmethod
     def parse(cls, content: bytes) -> AgentRecord | None:
         """None for what this version of tslc did not write: it is seen anew."""
         try:
-            return _RECORD.validate_json(content)
-        except ValidationError:
+            return _schema().validate_json(content)
+        except ValueError:
             return None
 
     def with_proven(self, workers: Mapping[str, float]) -> AgentRecord:
@@ -50,7 +55,11 @@ class AgentRecord:
         return replace(self, proven=proven, managed=managed)
 
 
-_RECORD = TypeAdapter(AgentRecord)
+@cache
+def _schema() -> TypeAdapter[AgentRecord]:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(AgentRecord)
 
 
 def worker_key(name: UpstreamName, pid: int) -> str:

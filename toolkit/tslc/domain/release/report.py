@@ -10,8 +10,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
-
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from functools import cache
+from typing import TYPE_CHECKING
 
 from tslc.domain.archive_name import MAX_NAME, model_name_problem
 from tslc.domain.manifest import canonical_json
@@ -21,10 +21,13 @@ from tslc.domain.release.state import EnvironmentState, ModelState
 from tslc.domain.router.table import UpstreamName
 from tslc.errors import BadInput
 
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+
 SCHEMA = 1
 STALE_SECONDS = 30.0
 MAX_BYTES = 4 * 1024 * 1024
-_IGNORE_NEWER = ConfigDict(extra="ignore")
+_IGNORE_NEWER = {"extra": "ignore"}
 
 
 class Phase(StrEnum):
@@ -105,12 +108,17 @@ class NodeReport:
     def parse(cls, content: bytes) -> NodeReport | None:
         """None for what is no report; unknown fields of a newer tslc are passed over."""
         try:
-            return _REPORT.validate_json(content)
-        except ValidationError:
+            return _schema().validate_json(content)
+        except ValueError:
             return None
 
 
-_REPORT = TypeAdapter(NodeReport)
+@cache
+def _schema() -> TypeAdapter[NodeReport]:
+    """Made when a report is read: pydantic takes longer to start than most commands last."""
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(NodeReport)
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,8 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Any
-
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 from tslc.domain.archive_name import model_name_problem, version_problem
 from tslc.domain.manifest import canonical_json
@@ -29,7 +28,11 @@ from tslc.domain.router.table import WHOLE, ApiKey, Segment, Shadow, Sticky
 from tslc.domain.vocabulary import unknown_word
 from tslc.errors import BadFile, Mistake, Refused
 
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter, ValidationError
+
 SCHEMA = 1
+_STRICT = {"extra": "forbid"}
 MAX_BYTES = 4 * 1024 * 1024
 
 
@@ -45,7 +48,7 @@ class Strategy(StrEnum):
 class Change:
     """Who changed the environment, when (UTC, ISO 8601), why, and the command that did."""
 
-    __pydantic_config__ = ConfigDict(extra="forbid")
+    __pydantic_config__ = _STRICT
 
     who: str
     when: str
@@ -113,8 +116,10 @@ class EnvironmentState:
     def parse(cls, content: bytes, subject: str) -> EnvironmentState:
         """Raises BadFile with every mistake, Refused for a document of a newer tslc."""
         _expect_known(content, subject)
+        from pydantic import ValidationError
+
         try:
-            document = _DOCUMENT.validate_json(content, strict=True)
+            document = _schema().validate_json(content, strict=True)
         except ValidationError as error:
             raise BadFile(subject, _schema_mistakes(error)) from None
         if found := tuple(_mistakes(document)):
@@ -132,7 +137,7 @@ class EnvironmentState:
 
 @dataclass(frozen=True)
 class _Model:
-    __pydantic_config__ = ConfigDict(extra="forbid")
+    __pydantic_config__ = _STRICT
 
     versions: list[str]
     segments: list[tuple[str, int]]
@@ -145,7 +150,7 @@ class _Model:
 
 @dataclass(frozen=True)
 class _Document:
-    __pydantic_config__ = ConfigDict(extra="forbid")
+    __pydantic_config__ = _STRICT
 
     schema: int
     environment: str
@@ -156,7 +161,14 @@ class _Document:
     keys: list[ApiKey]
 
 
-_DOCUMENT = TypeAdapter(_Document)
+@cache
+def _schema() -> TypeAdapter[_Document]:
+    """Made when a document is read: pydantic takes longer to start than many commands last."""
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(_Document)
+
+
 _FIX = "restore it from the history: tslc history verify names the last good generation"
 
 

@@ -27,7 +27,7 @@ class RouterSettings(BaseModel):
     its key are reloaded when they are replaced (renamed over, or their folder is switched).
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     port: int = Field(ge=1, le=65535)
     host: str = "127.0.0.1"

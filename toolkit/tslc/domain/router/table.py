@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
-from pydantic import ConfigDict
-
 WHOLE = 10_000
+# What pydantic is told about values of this module; itself it is imported where it reads them.
+_STRICT = {"extra": "forbid"}
 
 
 @dataclass(frozen=True, order=True)
@@ -96,7 +96,7 @@ class ApiKey:
     """Who may ask. `sha256`: 64 hex digits, of the whole key; the key itself is nowhere.
     `per_minute` None: as often as he likes."""
 
-    __pydantic_config__ = ConfigDict(extra="forbid")
+    __pydantic_config__ = _STRICT
 
     name: str
     sha256: str
