@@ -6,8 +6,7 @@ to load than `tslc status --help` lasts.
 
 from __future__ import annotations
 
-from functools import cache
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from tslc.errors import BadFile, Mistake
 
@@ -15,6 +14,7 @@ if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
 State = TypeVar("State")
+_schemas: dict[type, TypeAdapter[Any]] = {}
 
 
 def parse_state(kind: type[State], text: str, subject: str, fix: str) -> State:
@@ -31,8 +31,9 @@ def parse_state(kind: type[State], text: str, subject: str, fix: str) -> State:
         raise BadFile(subject, mistakes) from None
 
 
-@cache
 def _schema(kind: type[State]) -> TypeAdapter[State]:
     from pydantic import TypeAdapter
 
-    return TypeAdapter(kind)
+    if kind not in _schemas:
+        _schemas[kind] = TypeAdapter(kind)
+    return _schemas[kind]
