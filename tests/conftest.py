@@ -21,46 +21,77 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
-_E2E = "tests/e2e/"
+_ROOM = pytest.StashKey[int]()
+# Each of these goes to one process as a whole: what its tests share takes longer to make than
+# the two processes would save by dividing them.
+_TOGETHER = (
+    "tests/e2e/",
+    "tests/integration/test_bridge.py",
+    "tests/integration/test_environment.py",
+    "tests/integration/test_several_nodes.py",
+    "tests/integration/test_traffic.py",
+)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """A test marked `alone` waits until the tests of the run's other processes have ended, and they
-    for it.
+    """While a test marked `alone` runs, no other process of the run does anything.
 
-    Its fixtures too; fixtures of others that outlive a test stay up. The wait counts neither for
-    the test's time nor for its timeout.
+    Only while it runs: fixtures, its own too, come and go beside others, and those that outlive a
+    test stay up.
     """
+    if (run := _run_folder(item)) is None:
+        return (yield)
+    with _in_the_room(run, fcntl.LOCK_SH) as room:
+        item.stash[_ROOM] = room
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """The wait for the others counts for the test's timeout."""
+    run = _run_folder(item)
+    if run is None or item.get_closest_marker("alone") is None:
+        return (yield)
+    fcntl.flock(item.stash[_ROOM], fcntl.LOCK_UN)
+    try:
+        with _in_the_room(run, fcntl.LOCK_EX):
+            return (yield)
+    finally:
+        _enter(run, item.stash[_ROOM], fcntl.LOCK_SH)
+
+
+def _run_folder(item: pytest.Item) -> Path | None:
+    """xdist gives each process a folder in that of the run."""
     if "PYTEST_XDIST_WORKER" not in os.environ:
-        return (yield)
-    # xdist gives each process a folder in that of the run.
-    run = Path(item.config.option.basetemp).parent
-    is_alone = item.get_closest_marker("alone") is not None
-    with _in_the_room(run, fcntl.LOCK_EX if is_alone else fcntl.LOCK_SH):
-        return (yield)
+        return None
+    return Path(item.config.option.basetemp).parent
 
 
 @contextmanager
-def _in_the_room(run: Path, kind: int) -> Iterator[None]:
-    """Who wants it for itself keeps the door shut while it waits: others can't slip in for ever."""
+def _in_the_room(run: Path, kind: int) -> Iterator[int]:
     room = os.open(run, os.O_RDONLY)
     try:
-        door = os.open(run / "door", os.O_RDONLY | os.O_CREAT)
-        try:
-            fcntl.flock(door, fcntl.LOCK_EX)
-            fcntl.flock(room, kind)
-        finally:
-            os.close(door)
-        yield
+        _enter(run, room, kind)
+        yield room
     finally:
         os.close(room)
 
 
+def _enter(run: Path, room: int, kind: int) -> None:
+    """Who wants it for itself keeps the door shut while it waits: others can't slip in for ever."""
+    door = os.open(run / "door", os.O_RDONLY | os.O_CREAT)
+    try:
+        fcntl.flock(door, fcntl.LOCK_EX)
+        fcntl.flock(room, kind)
+    finally:
+        os.close(door)
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
-    """Tests one by one to whichever process is free, those of tests/e2e all to the same one: their
-    version takes half a minute to load, and two of them all of the machine.
+    """Tests one by one to whichever process is free, but for those that belong together: vLLM takes
+    half a minute to load a version, and two of them all of the machine.
 
     Not `--dist loadgroup`: xdist 3.8 writes groups into node ids where pytest 9.2 doesn't look for
     them, and then it groups nothing and says nothing (pytest-xdist, issue 1386).
@@ -69,6 +100,6 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
 
     class Scheduling(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            return _E2E if nodeid.startswith(_E2E) else nodeid
+            return next((one for one in _TOGETHER if nodeid.startswith(one)), nodeid)
 
     return Scheduling(config, log)

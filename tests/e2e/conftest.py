@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
 import nodes
@@ -78,3 +79,15 @@ def quickstart(short_folder: Path, archive: Path) -> Iterator[Quickstart]:
     finally:
         cli("down")
     assert node.processes() == []
+
+
+def family(worker: int) -> list[psutil.Process]:
+    """The worker with its reaper and vLLM's processes."""
+    process = psutil.Process(worker)
+    return [process, *process.children(recursive=True)]
+
+
+def assert_gone(processes: list[psutil.Process], seconds: float = 5.0) -> None:
+    _, alive = psutil.wait_procs(processes, timeout=seconds)
+    left = [p for p in alive if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+    assert left == []

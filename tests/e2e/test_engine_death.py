@@ -1,7 +1,8 @@
 """What was started together ends together, with the real vLLM.
 
 The stand-in of tests/integration/test_lifetime.py has more ways to die; each here costs a load.
-These tests run last and in this order: every one ends what the next one starts again.
+These tests run last and in this order: the last one leaves nothing loaded. That vLLM ends with its
+version and with its node, test_release.py sees at its end.
 """
 
 from __future__ import annotations
@@ -12,27 +13,14 @@ import time
 
 import httpx
 import psutil
-from tests.e2e.conftest import MODEL, VERSION, Quickstart
+from tests.e2e.conftest import Quickstart, assert_gone, family
 
-LIMIT = 5.0
 LOAD_SECONDS = 240.0
-
-
-def family(worker: int) -> list[psutil.Process]:
-    """The worker with its reaper and vLLM's processes."""
-    process = psutil.Process(worker)
-    return [process, *process.children(recursive=True)]
 
 
 def engine_of(worker: int) -> psutil.Process:
     (engine,) = [p for p in family(worker) if "EngineCore" in " ".join(p.cmdline())]
     return engine
-
-
-def assert_gone(processes: list[psutil.Process], seconds: float = LIMIT) -> None:
-    _, alive = psutil.wait_procs(processes, timeout=seconds)
-    left = [p for p in alive if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
-    assert left == []
 
 
 def worker_of(quickstart: Quickstart) -> int:
@@ -74,24 +62,7 @@ def test_vllm_ends_with_its_worker_and_comes_back(quickstart: Quickstart) -> Non
     assert "Paris" in answers_again(quickstart, worker)
 
 
-def test_vllm_ends_when_its_version_is_unregistered(quickstart: Quickstart) -> None:
-    everything = family(worker_of(quickstart))
-    quickstart.node.cli.ok("unregister", MODEL, VERSION)
-    assert_gone(everything)
-
-
 def test_vllm_ends_when_torchserve_is_killed(quickstart: Quickstart) -> None:
-    quickstart.node.cli.ok("register", quickstart.archive)
     everything = family(worker_of(quickstart))
     os.kill(quickstart.node.pid, signal.SIGKILL)
     assert_gone(everything)
-
-
-def test_vllm_ends_with_the_node(quickstart: Quickstart) -> None:
-    cli = quickstart.node.cli
-    cli.ok("up", "--free-ports", "--no-router")
-    cli.ok("register", quickstart.archive)
-    everything = family(worker_of(quickstart))
-    cli.ok("down")
-    assert_gone(everything)
-    assert quickstart.node.processes() == []

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.e2e.conftest import assert_gone, family
 
 from environments import Served, restarted, served
 from nodes import Cli, TinyArchives, eventually
@@ -33,6 +34,10 @@ def environment() -> Iterator[Served]:
                 running("push", folder / "dist" / f"{MODEL}-{version}.mar")
             running("promote", MODEL, "1.0.0", "--wait")
             yield running
+            everything = family(*running.node.workers("1.0.0", MODEL))
+            assert len(everything) >= 4
+        assert_gone(everything)
+        assert running.node.node.processes() == []
 
 
 def test_a_release_of_a_real_model_fails_no_request(environment: Served) -> None:
@@ -45,7 +50,9 @@ def test_a_release_of_a_real_model_fails_no_request(environment: Served) -> None
         node.kill("agent")
         assert restarted(node, "agent", before)
         environment("rollback", MODEL, "--wait")
+        unloaded = family(*node.workers("1.1.0", MODEL))
         environment("retire", MODEL, "1.1.0", "--wait")
+        assert_gone(unloaded, 10.0)
         told = len(traffic.answers)
         assert eventually(lambda: len(traffic.answers) > told + 5, 60)
     assert traffic.failures() == []

@@ -12,6 +12,8 @@ import nodes
 from nodes import Cli, Node, TinyArchives, start_node
 from s3 import S3Server, weed
 from store_shop import Shop
+from tslc.domain.node import NodePaths
+from tslc.verbs.up import _end_all
 
 _homes = count()
 
@@ -31,13 +33,14 @@ def archives(short_folder: Path) -> TinyArchives:
 
 @pytest.fixture
 def cli(short_folder: Path) -> Iterator[Cli]:
-    """A command with an empty home; a node it starts is stopped."""
+    """A command with an empty home; a node it starts is killed, as an `up` that fails kills its
+    own: `tslc down` waits seconds for what is still served."""
     home = short_folder / f"h{next(_homes)}"
     home.mkdir()
     cli = Cli(home, home)
     yield cli
     for state in (home / "nodes").glob("*"):
-        cli("down", "--name", state.name)
+        _end_all(NodePaths(state))
 
 
 @pytest.fixture(scope="session")

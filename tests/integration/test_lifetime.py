@@ -7,16 +7,19 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 import psutil
 import pytest
 
-from nodes import start_node
+from nodes import Node, TinyArchives, eventually, start_node
 
 pytestmark = pytest.mark.integration
 
 LIMIT = 5.0
+_numbers = count()
 
 
 def engine_of(worker: int) -> int:
@@ -36,29 +39,56 @@ def worker_of(door: Path) -> int:
     return int(door.stem.split("@")[2])
 
 
+@dataclass(frozen=True)
+class Mortal:
+    """A version whose engine is a process, alone with its test on the node that all tests share."""
+
+    node: Node
+    model: str
+
+    def door(self) -> Path:
+        return self.node.door(self.model, "1.0.0")
+
+
+@pytest.fixture
+def mortal(node: Node, archives: TinyArchives):
+    one = Mortal(node, f"mortal{next(_numbers)}")
+    node.cli.ok("register", archives.build(one.model, environment={"TINY_SUBPROCESS": "1"}))
+    yield one
+    # What a test killed comes back first: a version that still loads can't be taken off.
+    took_off = ("unregister", one.model, "1.0.0")
+    assert eventually(lambda: not node.versions(one.model) or node.cli(*took_off).code == 0, 30)
+
+
+@pytest.fixture
+def pair(mortal):
+    worker = worker_of(mortal.door())
+    return worker, engine_of(worker)
+
+
 @pytest.fixture
 def own_node(cli, archives):
-    """A node that a test may break, with one version whose engine is a process."""
+    """A node that a test may end, with such a version."""
     node = start_node(cli)
     cli.ok("register", archives.build("mortal", environment={"TINY_SUBPROCESS": "1"}))
     return node
 
 
 @pytest.fixture
-def pair(own_node):
+def own_pair(own_node):
     worker = worker_of(own_node.door("mortal", "1.0.0"))
     return worker, engine_of(worker)
 
 
-def test_a_worker_ends_when_its_engine_is_killed(own_node, pair):
+def test_a_worker_ends_when_its_engine_is_killed(pair):
     worker, engine = pair
     os.kill(engine, signal.SIGKILL)
     assert gone(worker)
 
 
-def test_the_engine_ends_when_its_worker_is_killed(own_node, pair):
+def test_the_engine_ends_when_its_worker_is_killed(mortal, pair):
     worker, engine = pair
-    door = own_node.door("mortal", "1.0.0")
+    door = mortal.door()
     os.kill(worker, signal.SIGKILL)
     assert gone(engine)
     deadline = time.monotonic() + LIMIT
@@ -67,31 +97,12 @@ def test_the_engine_ends_when_its_worker_is_killed(own_node, pair):
     assert not door.exists(), "the dead worker's socket is still there"
 
 
-def test_all_end_when_torchserve_is_killed(own_node, pair):
-    os.kill(own_node.pid, signal.SIGKILL)
+def test_all_end_with_unregister(mortal, pair):
+    mortal.node.cli.ok("unregister", mortal.model, "1.0.0")
     assert gone(*pair)
 
 
-def test_all_end_when_torchserve_is_stopped_its_own_way(own_node, pair):
-    environment = {**os.environ, "TMPDIR": str(own_node.root / "tmp")}
-    torchserve = shutil.which("torchserve", path=str(Path(sys.executable).parent))
-    subprocess.run([torchserve, "--stop"], env=environment, cwd=own_node.root, check=True)
-    assert gone(own_node.pid, seconds=30)
-    assert gone(*pair)
-
-
-def test_all_end_with_unregister(own_node, pair):
-    own_node.cli.ok("unregister", "mortal", "1.0.0")
-    assert gone(*pair)
-
-
-def test_all_end_with_down(own_node, pair):
-    own_node.cli.ok("down")
-    assert gone(*pair)
-    assert own_node.processes() == []
-
-
-def test_a_killed_reaper_is_replaced_and_still_reaps(own_node, pair):
+def test_a_killed_reaper_is_replaced_and_still_reaps(pair):
     worker, engine = pair
 
     def reaper() -> psutil.Process | None:
@@ -109,3 +120,22 @@ def test_a_killed_reaper_is_replaced_and_still_reaps(own_node, pair):
         os.sched_yield()
     os.kill(worker, signal.SIGKILL)
     assert gone(engine, second.pid)
+
+
+def test_all_end_when_torchserve_is_killed(own_node, own_pair):
+    os.kill(own_node.pid, signal.SIGKILL)
+    assert gone(*own_pair)
+
+
+def test_all_end_when_torchserve_is_stopped_its_own_way(own_node, own_pair):
+    environment = {**os.environ, "TMPDIR": str(own_node.root / "tmp")}
+    torchserve = shutil.which("torchserve", path=str(Path(sys.executable).parent))
+    subprocess.run([torchserve, "--stop"], env=environment, cwd=own_node.root, check=True)
+    assert gone(own_node.pid, seconds=30)
+    assert gone(*own_pair)
+
+
+def test_all_end_with_down(own_node, own_pair):
+    own_node.cli.ok("down")
+    assert gone(*own_pair)
+    assert own_node.processes() == []

@@ -18,7 +18,7 @@ from s3 import S3Server
 from traffic import Traffic, flowing
 from tslc.verbs.history import verify_history
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(1200), pytest.mark.alone]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(1200)]
 # The acceptance run: five nodes, five minutes.
 NODES = int(os.environ.get("TSLC_NODES", "2"))
 STORM_SECONDS = float(os.environ.get("TSLC_STORM_SECONDS", "25"))
@@ -62,6 +62,7 @@ def test_a_node_that_stops_says_so_and_is_not_waited_for(environment: Served) ->
     assert eventually(lambda: environment("status", "--env", "dev")["as_desired"], 60)
 
 
+@pytest.mark.alone
 def test_with_recreate_one_node_at_a_time_goes_without_the_model(environment: Served) -> None:
     environment("promote", MODEL, "1.0.0", "--wait")
     serving: list[list[bool]] = []
@@ -86,6 +87,7 @@ def test_with_recreate_one_node_at_a_time_goes_without_the_model(environment: Se
     environment("split", MODEL, "1.0.0=100", "--strategy", "warm", "--wait")
 
 
+@pytest.mark.alone
 def test_after_a_storm_of_kills_and_changes_all_come_to_the_last_state(
     environment: Served,
 ) -> None:

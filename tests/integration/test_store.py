@@ -120,16 +120,16 @@ def test_weights_that_are_in_the_store_need_not_be_at_hand(
     assert shop.ok("push", alone)["outcome"] == "pushed"
 
 
-def test_twenty_processes_with_two_contents_make_one_winner(shop: Shop, archive: Path, archives):
+def test_ten_processes_with_two_contents_make_one_winner(shop: Shop, archive: Path, archives):
     other = archives.build("tiny", "1.0.0", weights=WEIGHTS, environment={"B": "c"})
-    running = [shop.start("push", (archive, other)[n % 2], "--json") for n in range(20)]
+    running = [shop.start("push", (archive, other)[n % 2], "--json") for n in range(10)]
     ended = [process.communicate(timeout=280) for process in running]
     won = json.loads(shop.read(MANIFEST))["content"]
     winners = {json.loads(out)["content"] for out, _ in ended if out.strip()}
     assert winners == {won}
     codes = [process.returncode for process in running]
-    assert sorted(codes) == [0] * 10 + [3] * 10
-    assert len({code for code, n in zip(codes, range(20), strict=True) if n % 2}) == 1
+    assert sorted(codes) == [0] * 5 + [3] * 5
+    assert len({code for code, n in zip(codes, range(10), strict=True) if n % 2}) == 1
     for (_, err), code in zip(ended, codes, strict=True):
         assert code == 0 or "exists already with other content, pushed by" in err
     outcomes = [json.loads(out)["outcome"] for out, _ in ended if out.strip()]

@@ -231,15 +231,16 @@ def test_one_that_cannot_start_is_tried_again_with_pauses_and_at_once_by_up(cli:
         run = last_run(paths_of(cli), "torchserve")
         if run is not None and run.created not in seen:
             seen.append(run.created)
-        return len(seen) > 4 and control.states()["torchserve"] == "BACKOFF"
+        return len(seen) > 3 and control.states()["torchserve"] == "BACKOFF"
 
     assert eventually(paused_thrice, 60)
     pauses = [later - sooner for sooner, later in pairwise(seen[1:])]
     assert pauses == sorted(pauses)
-    assert pauses[-1] > 2
+    # A second longer each time.
+    assert pauses[-1] > pauses[0] + 0.5
     program.write_text(right)
     assert cli.ok("up", "--no-router", "--json").json["already_running"]
-    assert programs(cli)["torchserve"]["restarts"] >= 4
+    assert programs(cli)["torchserve"]["restarts"] >= 3
 
 
 def test_programs_that_are_added_have_the_environment_of_the_up_that_adds_them(cli: Cli) -> None:
