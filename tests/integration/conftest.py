@@ -12,6 +12,8 @@ import nodes
 from nodes import Cli, Node, TinyArchives, start_node
 from s3 import S3Server, weed
 from store_shop import Shop
+from tslc.adapters import supervisor
+from tslc.adapters.node_processes import kill, node_processes
 from tslc.domain.node import NodePaths
 from tslc.verbs.up import _end_all
 
@@ -33,14 +35,18 @@ def archives(short_folder: Path) -> TinyArchives:
 
 @pytest.fixture
 def cli(short_folder: Path) -> Iterator[Cli]:
-    """A command with an empty home; a node it starts is killed, as an `up` that fails kills its
-    own: `tslc down` waits seconds for what is still served."""
+    """A command with an empty home; a node it starts is killed: asked to end, TorchServe takes two
+    seconds over it."""
     home = short_folder / f"h{next(_homes)}"
     home.mkdir()
     cli = Cli(home, home)
     yield cli
     for state in (home / "nodes").glob("*"):
-        _end_all(NodePaths(state))
+        paths = NodePaths(state)
+        supervisor.end_supervisor(paths)
+        while left := node_processes(paths):
+            kill(left)
+        _end_all(paths)
 
 
 @pytest.fixture(scope="session")

@@ -41,6 +41,10 @@ def programs(cli: Cli) -> dict[str, Mapping[str, Any]]:
 
 
 def is_back(cli: Cli, name: str, before: int) -> bool:
+    run = last_run(paths_of(cli), name)
+    if run is None or run.pid == before or not is_alive(run.pid):
+        # `tslc status`, asked again and again, takes the time that the start needs.
+        return False
     told = programs(cli).get(name)
     return told is not None and told["running"] and told["pid"] != before
 
