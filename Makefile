@@ -6,6 +6,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/tslc
 MODEL ?= $(CACHE)/models/SmolLM2-135M-Instruct
+GUARD ?= $(CACHE)/models/tiny-guard
+GUARD_FROM := archives/support-bot/make_guard.py $(wildcard \
+  archives/support-bot/guard_training/*.py archives/support-bot/guard_training/texts/*.txt)
 UV_VERSION := 0.13.8
 # A folder with wheels (PIP_FIND_LINKS) is used where there is one; elsewhere uv knows where the
 # CPU builds of torch are.
@@ -15,7 +18,7 @@ LOCK_WITH = $(BIN)/python -m uv pip compile --quiet pyproject.toml --extra dev -
   --no-emit-index-url --no-emit-find-links --no-header --no-annotate
 export TSLC_DEMO_MODEL := $(abspath $(MODEL))
 
-.PHONY: help setup model demo test lint bench check lock clean
+.PHONY: help setup model guard demo test lint bench check lock clean
 
 help: ## this menu
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +38,11 @@ model: $(MODEL)/config.json ## make the demo model's folder (once, outside the c
 $(MODEL)/config.json: | $(VENV)/.ready
 	$(BIN)/python archives/quickstart/make_weights.py "$(MODEL)"
 
+guard: $(GUARD)/config.json ## make the demo's tiny guard (minutes, once, outside the checkout)
+
+$(GUARD)/config.json: $(GUARD_FROM) | $(VENV)/.ready $(MODEL)/config.json
+	$(BIN)/python archives/support-bot/make_guard.py "$(GUARD)" --tokenizer "$(MODEL)"
+
 demo: setup model ## the main job: build, push, split, promote, roll back; a real model answers
 	$(BIN)/python archives/quickstart/demo.py
 
@@ -47,6 +55,7 @@ lint: setup ## ruff, mypy, the architecture's arrows
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+bench: export TSLC_DEMO_GUARD := $(abspath $(GUARD))
 bench: setup model ## a benchmark: make bench NAME=serving
 	@test -n "$(NAME)" || { echo "which one? make bench NAME=$$(ls benchmarks | grep -v __ | sed 's/\.py$$//' | paste -sd'|')"; exit 2; }
 	$(BIN)/python -m benchmarks.$(NAME)

@@ -3,7 +3,9 @@
 Builds quickstart 1.0.0 and 1.1.0 (another system prompt), starts a node (TorchServe, router, agent
 and a store), signs and pushes both, gives 1.0.0 the traffic, splits it 90/10 and counts a thousand
 real answers, promotes 1.1.0, rolls back, shows the history, stops everything and looks for
-leftovers. Ends with 1 at the first command that fails, and when an answer or a count is wrong.
+leftovers. Where TSLC_DEMO_GUARD names a guard model, also a model that answers from documents
+behind it (support_bot.py). Ends with 1 at the first command that fails, and when an answer or a
+count is wrong.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from pathlib import Path
 
 import httpx
 import psutil
+import support_bot
 
 TSLC = str(Path(sys.executable).parent / "tslc")
 SPEC = "archives/quickstart"
@@ -61,6 +64,7 @@ class Demo:
         self.environment: dict[str, str] = {
             **inherited,
             "TSLC_DEMO_MODEL": os.environ["TSLC_DEMO_MODEL"],
+            "TSLC_DEMO_GUARD": os.environ.get("TSLC_DEMO_GUARD", ""),
             "TSLC_HOME": str(scratch),
             "TSLC_CONFIG": str(settings),
         }
@@ -111,9 +115,34 @@ class Demo:
         self.tslc("rollback", "quickstart", "--wait", "--reason", "it talks of lighthouses")
         self.ask(WHO)
 
+        if os.environ.get("TSLC_DEMO_GUARD"):
+            self.step("A model that answers from documents, with a guard around it")
+            self.support_bot()
+
         self.step("7. Who did what, when and why")
         self.tslc("history")
         self.tslc("history", "verify")
+
+    def support_bot(self) -> None:
+        self.tslc("retire", "quickstart", "1.1.0", "--wait", "--reason", "make room")
+        for version, spec in (
+            ("1.0.0", support_bot.SPEC),
+            ("1.1.0", f"{support_bot.SPEC}/forced.yaml"),
+        ):
+            self.tslc("build", spec, "--version", version, "-o", str(self.dist))
+            archive = str(self.dist / f"support-bot-{version}.mar")
+            self.tslc("push", archive, "--sign", f"{self.key}.key")
+        archive = str(self.dist / "support-bot-1.0.0.mar")
+        self.tslc("rag", "query", archive, support_bot.PRICE, "--top-k", "1")
+        self.tslc("rag", "eval", archive, f"{support_bot.SPEC}/qa.jsonl")
+        self.tslc("promote", "support-bot", "1.0.0", "--wait", "--reason", "first release")
+        bot = support_bot.SupportBot(self.tslc, self.router)
+        bot.answer_from_the_documents()
+        bot.refuse_the_question()
+        print("# 1.1.0 has a model that can't but answer with something unsafe", flush=True)
+        self.tslc("promote", "support-bot", "1.1.0", "--wait", "--reason", "an accident")
+        bot.cut_the_answer()
+        self.tslc("rollback", "support-bot", "--wait", "--reason", "it speaks of bombs")
 
     @cached_property
     def router(self) -> str:

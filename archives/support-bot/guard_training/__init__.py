@@ -1,0 +1,1 @@
+"""What make_guard.py learns from, learns with, and is measured by."""
