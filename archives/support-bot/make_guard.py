@@ -41,7 +41,7 @@ from guard_training import packaged
 _HERE = Path(__file__).parent
 _SEED = 7
 _FROZEN = 6
-_EXAMPLES = 4000
+_EXAMPLES = 6000
 _STAMP = "training.json"
 _PLAINLY = "This model exercises code paths. It protects nobody."
 
@@ -100,8 +100,8 @@ def train(base: Path, epochs: int) -> tuple[object, str, list[str]]:
     failed = failures(scorer)
     print("measuring", file=sys.stderr, flush=True)
     measured = {
-        "same sources, held out": examples.some(lots.held, 500, _SEED),
-        "unseen sources": examples.some(lots.unseen, 700, _SEED),
+        "same sources, held out": examples.some(lots.held, 300, _SEED),
+        "unseen sources": examples.some(lots.unseen, 400, _SEED),
     }
     judged = {
         name: list(zip(lot, scorer.say([one.turns for one in lot]), strict=True))
@@ -132,7 +132,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Train the demo's tiny guard.")
     parser.add_argument("destination", type=Path)
     parser.add_argument("--tokenizer", type=Path, required=True, help="the demo model's folder")
-    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--epochs", type=int, default=4)
     options = parser.parse_args()
     destination, base = options.destination.expanduser(), options.tokenizer.expanduser()
     stamp = f"{digest(base)}-{options.epochs}"

@@ -6,7 +6,7 @@ import re
 
 OTHER = "S2"
 """What a harmful text is filed under when no word tells."""
-_MOST = 3
+_MOST = 2
 
 _WORDS = {
     "S1": r"kill|murder|assassin|poison|tortur|terroris|kidnap|violen|assault|shoot|stab|hitman|"
@@ -60,7 +60,7 @@ _GENERAL = {"S1": {"S9", "S11", "S3", "S4"}, "S2": {"S7", "S8", "S14", "S9", "S4
 
 
 def hazards(text: str) -> tuple[str, ...]:
-    """Codes in order, one at least and three at most."""
+    """Codes in order, one at least and two at most."""
     found = [code for code, pattern in _PATTERNS.items() if pattern.search(text)]
     kept = [one for one in found if not _GENERAL.get(one, set()) & set(found)]
     return tuple(kept[:_MOST]) or (OTHER,)

@@ -108,15 +108,27 @@ class Guard:
 
     def after_head(self, role: Role, rows: Sequence[Sequence[int]], layers: int) -> Tensor:
         """States after `layers` layers, not normed, of rows that follow the head; padded."""
-        width = max(len(row) for row in rows)
-        ids = torch.tensor([[*row, *[0] * (width - len(row))] for row in rows])
-        return run(self.model, ids, self.head_cache(role, len(rows), layers), layers)
+        return run(self.model, padded(rows), self.head_cache(role, len(rows), layers), layers)
 
     def head_cache(self, role: Role, rows: int, layers: int) -> DynamicCache:
         if (role, layers) not in self._begun:
             self._begun[role, layers] = DynamicCache()
             run(self.model, torch.tensor([self.head[role]]), self._begun[role, layers], layers)
         return repeated(self._begun[role, layers], rows)
+
+
+def padded(rows: Sequence[Sequence[int]]) -> Tensor:
+    width = max(len(row) for row in rows)
+    return torch.tensor([[*row, *[0] * (width - len(row))] for row in rows])
+
+
+def part(cache: DynamicCache, row: int, size: int) -> DynamicCache:
+    """One row's first places of a cache, to be written on."""
+    one = DynamicCache()
+    for number, layer in enumerate(cache.layers):
+        keys, values = (all_[row : row + 1, :, :size] for all_ in (layer.keys, layer.values))
+        one.update(keys, values, number)
+    return one
 
 
 def repeated(cache: DynamicCache, rows: int) -> DynamicCache:

@@ -10,13 +10,13 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from guard_training.examples import Codes
-from guard_training.model import Guard, run
+from guard_training.model import Guard, padded, part, run
+from tslc_handlers.guard.model import CODE_TOKENS
 from tslc_handlers.guard.prompt import Role, Turn
 from tslc_handlers.guard.reading import read_codes
 
 THRESHOLD = 0.5
 _ROWS = 24
-_CODE_TOKENS = 12
 
 
 @dataclass(frozen=True)
@@ -32,12 +32,17 @@ class Said:
 
 
 class Scorer:
-    """Asks the whole model; only the head's keys and values are kept from one to the next."""
+    """Asks the whole model; only the head's keys and values are kept from one to the next.
+
+    `least`: what the two words had of the probability, where they had least of it.
+    """
 
     def __init__(self, guard: Guard) -> None:
         self.guard = guard
         safe, unsafe = guard.answer(()), guard.answer(guard.codes[:1])
         self._words = [safe[2], unsafe[2]]
+        self._told = guard.model.lm_head.weight[guard.words]
+        self.least = 1.0
         self._newlines, self._named = list(safe[:2]), list(unsafe[2:5])
 
     def say(self, conversations: Sequence[Sequence[Turn]]) -> list[Said]:
@@ -63,25 +68,30 @@ class Scorer:
 
     def _ask(self, role: Role, rows: Sequence[Sequence[int]]) -> list[Said]:
         layers = self.guard.frozen + 1
-        states = self.guard.after_head(role, rows, layers)
+        cache = self.guard.head_cache(role, len(rows), layers)
+        states = run(self.guard.model, padded(rows), cache, layers)
         last = torch.stack([one[len(row) - 1] for one, row in zip(states, rows, strict=True)])
         scores = self._logits(last).softmax(-1)[:, self._words]
+        self.least = min(self.least, float(scores.sum(-1).min()))
         shares = (scores[:, 1] / scores.sum(-1)).tolist()
-        return [
-            Said(share, self._codes(role, row) if share >= THRESHOLD else ())
-            for share, row in zip(shares, rows, strict=True)
-        ]
+        before = len(self.guard.head[role])
+        found = []
+        for i, (share, row) in enumerate(zip(shares, rows, strict=True)):
+            asked = share >= THRESHOLD
+            codes = self._codes(part(cache, i, before + len(row))) if asked else ()
+            found.append(Said(share, codes))
+        return found
 
-    def _codes(self, role: Role, row: Sequence[int]) -> Codes:
+    def _codes(self, cache: DynamicCache) -> Codes:
         """What it writes after "unsafe", word by word."""
-        layers = self.guard.frozen + 1
-        cache: DynamicCache = self.guard.head_cache(role, 1, layers)
-        new, written = [*row, *self._named], []
-        for _ in range(_CODE_TOKENS):
-            states = run(self.guard.model, torch.tensor([new]), cache, layers)
-            word = int(self._logits(states[:, -1])[0].argmax())
+        new, written = self._named, list[int]()
+        for _ in range(CODE_TOKENS):
+            states = run(self.guard.model, torch.tensor([new]), cache, self.guard.frozen + 1)
+            with torch.no_grad():
+                likely = self._told @ self.guard.model.model.norm(states[0, -1])
+            word = self.guard.words[int(likely.argmax())]
             if word == self.guard.tokenizer.eos_token_id:
                 break
             written.append(word)
             new = [word]
-        return read_codes((), self.guard.tokenizer.decode(written), _CODE_TOKENS)[0]
+        return read_codes((), self.guard.tokenizer.decode(written), CODE_TOKENS)[0]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import random
 import sys
 from collections.abc import Iterator, Sequence
@@ -20,6 +19,8 @@ from tslc_handlers.guard.prompt import Role
 _ROWS = 48
 _WORDS_FASTER = 5
 _NEWLINES = 4
+_TOLD = 100
+_AWAY = 60.0
 _TAILS = 16
 """Conversations of each role whose tail's states are lent to the others."""
 
@@ -31,7 +32,7 @@ class Steps:
     `dropout`: the share of a text's tokens that a step overlooks.
     """
 
-    epochs: int = 3
+    epochs: int = 4
     rate: float = 1e-3
     decay: float = 0.05
     dropout: float = 0.1
@@ -102,14 +103,11 @@ class Top:
         self.dropout = dropout
         inner = guard.model.model
         self.layer, self.norm, self.turn = inner.layers[guard.frozen], inner.norm, inner.rotary_emb
-        known = inner.embed_tokens.weight[guard.words]
-        # The last row is what all other words share.
-        self.words = torch.nn.Parameter(torch.cat([known, known.new_zeros(1, known.shape[1])]))
+        self.words = torch.nn.Parameter(inner.embed_tokens.weight[guard.words].clone())
         self.parameters = [*self.layer.parameters(), *self.norm.parameters()]
         config = guard.model.config
         self.queries, self.shared = config.num_attention_heads, config.num_key_value_heads
         self.size, self.epsilon = config.head_dim, config.rms_norm_eps
-        self.others = math.log(config.vocab_size - len(guard.words))
 
     def _split(self, states: Tensor, heads: int) -> Tensor:
         return states.view(*states.shape[:-1], heads, self.size).transpose(-3, -2)
@@ -121,7 +119,7 @@ class Top:
     def __call__(
         self, head: Tensor, texts: Tensor, sizes: Tensor, tail: Tail, rows: Tensor, real: Tensor
     ) -> Tensor:
-        """Log probabilities of the words and of all the rest, at the `real` places of the answers.
+        """What stands before the words at the `real` places of the answers.
 
         `texts`: normed and padded, of the given sizes; `rows`: which of the tail's answers.
         """
@@ -153,12 +151,9 @@ class Top:
             attn_mask=_sees(begin, kept, after, steps),
             enable_gqa=True,
         )
-        states = raw + attend.o_proj(drawn.transpose(1, 2).reshape(count, steps, -1))
-        states = states[real]
-        states = states + self.layer.mlp(self.layer.post_attention_layernorm(states))
-        scores = self.norm(states) @ self.words.T
-        scores[..., -1] += self.others
-        return scores.log_softmax(-1)
+        drawn = drawn.transpose(1, 2).reshape(count, steps, -1)[real]
+        states = raw[real] + attend.o_proj(drawn)
+        return self.norm(states + self.layer.mlp(self.layer.post_attention_layernorm(states)))
 
 
 def _joined(parts: Sequence[Tensor], rows: int) -> Tensor:
@@ -189,7 +184,8 @@ def _batches(inputs: Inputs, chance: random.Random) -> Iterator[tuple[Role, list
 
 def _loss(
     top: Top, inputs: Inputs, role: Role, some: Sequence[int], chance: random.Random, steps: Steps
-) -> Tensor:
+) -> tuple[Tensor, Tensor]:
+    """Of a batch; and the mean of the states before its words."""
     texts = pad_sequence([inputs.texts[i] for i in some], True).float()
     sizes = torch.tensor([len(inputs.texts[i]) for i in some])
     answers = [inputs.prompts[i].answer for i in some]
@@ -202,9 +198,9 @@ def _loss(
     lengths = torch.tensor([len(one) for one in answers])
     real = torch.arange(wanted.shape[1])[None] < lengths[:, None]
     real[_NEWLINES:, :FIRST_WORD] = False  # all answers begin alike: some are enough to learn it
-    told = top(inputs.heads[role], texts, sizes, tail, rows, real)
-    lost = functional.nll_loss(told, wanted[real], reduction="none")
-    return (lost * weight[real]).sum() / len(some)
+    states = top(inputs.heads[role], texts, sizes, tail, rows, real)
+    lost = functional.cross_entropy(states @ top.words.T, wanted[real], reduction="none")
+    return (lost * weight[real]).sum() / len(some), states.detach().mean(0)
 
 
 def learn(inputs: Inputs, steps: Steps) -> None:
@@ -221,21 +217,23 @@ def learn(inputs: Inputs, steps: Steps) -> None:
     optimizer = torch.optim.AdamW(groups, lr=steps.rate, weight_decay=steps.decay)
     chance = random.Random(steps.seed)
     every = [one for _ in range(steps.epochs) for one in _batches(inputs, chance)]
-    total = 0.0
+    total, mean = 0.0, top.words.new_zeros(top.words.shape[1])
     for number, (role, some) in enumerate(every, start=1):
         slope = min(1.0, number / 30) * (1 - number / (len(every) + 1))
         for group in optimizer.param_groups:
             group["lr"] = group["rate"] * slope
         optimizer.zero_grad()
-        loss = _loss(top, inputs, role, some, chance, steps)
+        loss, states = _loss(top, inputs, role, some, chance, steps)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(top.parameters, 1.0)
         optimizer.step()
-        total += loss.item()
-        if number % 200 == 0:
-            print(f"step {number}/{len(every)} loss {total / 200:.3f}", file=sys.stderr, flush=True)
+        total, mean = total + loss.item(), 0.95 * mean + 0.05 * states
+        if number % _TOLD == 0:
+            told = f"step {number}/{len(every)} loss {total / _TOLD:.3f}"
+            print(told, file=sys.stderr, flush=True)
             total = 0.0
     for one in top.parameters:
         one.requires_grad_(False)
-    guard.model.lm_head.weight[:] = top.words[-1].detach()
-    guard.model.lm_head.weight[guard.words] = top.words[:-1].detach()
+    # All other words point away from where the states are, so that none of them is ever said.
+    guard.model.lm_head.weight[:] = -_AWAY * mean / mean.dot(mean)
+    guard.model.lm_head.weight[guard.words] = top.words.detach()
