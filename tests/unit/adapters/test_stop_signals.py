@@ -27,7 +27,9 @@ def wait() -> None:
 def test_each_signal_interrupts_what_runs_and_its_handler_is_back_then(
     number: signal.Signals,
 ) -> None:
-    before = signal.getsignal(number)
+    # A run under nohup ignores SIGHUP, and then it is left ignored.
+    if (before := signal.getsignal(number)) is signal.SIG_IGN:
+        pytest.skip("the run ignores this signal")
     with pytest.raises(KeyboardInterrupt), stop_signals():
         signal.raise_signal(number)
         wait()
