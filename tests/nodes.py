@@ -18,6 +18,8 @@ from typing import Any
 import psutil
 import yaml
 
+import ready_tslc
+
 TINY = Path(__file__).parent / "tiny_engine"
 GOOD_PROMPT = {
     "name": "echo",
@@ -64,6 +66,8 @@ class Cli:
         # A store that is not the local one: most tests need none, and it takes seconds to start.
         own = {"TSLC_HOME": str(self.home), "TSLC_STORE_URL": "s3://none-is-needed"}
         environment = {**os.environ, **own, **(env or {})}
+        if ready_tslc.fits(environment):
+            return Ran(*ready_tslc.run(command[3:], self.cwd, environment, 300))
         done = subprocess.run(
             command, cwd=self.cwd, env=environment, capture_output=True, text=True, timeout=300
         )
