@@ -22,15 +22,6 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
 _ROOM = pytest.StashKey[int]()
-# Each of these goes to one process as a whole: what its tests share takes longer to make than
-# the two processes would save by dividing them.
-_TOGETHER = (
-    "tests/e2e/",
-    "tests/integration/test_bridge.py",
-    "tests/integration/test_environment.py",
-    "tests/integration/test_several_nodes.py",
-    "tests/integration/test_traffic.py",
-)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -90,8 +81,7 @@ def _enter(run: Path, room: int, kind: int) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
-    """Tests one by one to whichever process is free, but for those that belong together: vLLM takes
-    half a minute to load a version, and two of them all of the machine.
+    """Unit tests one by one to whichever process is free; the others as `_scope` says.
 
     Not `--dist loadgroup`: xdist 3.8 writes groups into node ids where pytest 9.2 doesn't look for
     them, and then it groups nothing and says nothing (pytest-xdist, issue 1386).
@@ -100,6 +90,14 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
 
     class Scheduling(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            return next((one for one in _TOGETHER if nodeid.startswith(one)), nodeid)
+            return _scope(nodeid)
 
     return Scheduling(config, log)
+
+
+def _scope(nodeid: str) -> str:
+    """What shares something expensive (a store, a node, a loaded model) goes to one process: making
+    it twice costs more than dividing saves, and two vLLMs are all of the machine."""
+    if nodeid.startswith("tests/e2e/"):
+        return "tests/e2e/"
+    return nodeid.split("::")[0] if nodeid.startswith("tests/integration/") else nodeid

@@ -43,6 +43,7 @@ def environment(s3: S3Server, archives: TinyArchives) -> Iterator[Served]:
         for version in ("1.0", "2.0"):
             named = ("--model", "old", "--version", version)
             running("push", mar(folder, version), *named)
+        running("promote", "old", "1.0", "--wait")
         yield running
 
 
@@ -52,7 +53,6 @@ def ask(node: ServingNode, path: str = "/predictions/old", **more: str) -> httpx
 
 def test_a_foreign_archive_is_split_promoted_and_rolled_back(environment: Served) -> None:
     node = environment.node
-    environment("promote", "old", "1.0", "--wait")
     answer = ask(node)
     assert (answer.status_code, answer.text) == (200, "1.0 says hi")
     assert answer.headers["x-tslc-version"] == "1.0"
