@@ -69,6 +69,19 @@ class AgentFolder:
         return _read(self.root / _REPORT)
 
 
+class KeptRecord:
+    """The agent's record as it is in memory and, always, in its file."""
+
+    def __init__(self, folder: AgentFolder) -> None:
+        self._folder = folder
+        self.record = folder.read_record()
+
+    def keep(self, record: AgentRecord) -> None:
+        if record != self.record:
+            self.record = record
+            self._folder.write_record(record)
+
+
 def _read(path: Path) -> bytes | None:
     try:
         return path.read_bytes()

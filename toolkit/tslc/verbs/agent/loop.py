@@ -11,49 +11,35 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from queue import SimpleQueue
 
 import tslc
-from tslc.adapters.agent_folder import AgentFolder
+from tslc.adapters.agent_folder import AgentFolder, KeptRecord
 from tslc.adapters.clock import now as wall_clock
 from tslc.adapters.environment_objects import EnvironmentObjects
 from tslc.adapters.envoy_router import EnvoyRouter
 from tslc.adapters.memory import free_memory, held_memory, total_memory
-from tslc.adapters.node_processes import end, family, started_at
 from tslc.domain.node import NodePaths
-from tslc.domain.release.actual import Actual, Failure, Job, RouterSeen, VersionSeen
-from tslc.domain.release.plan import (
-    Action,
-    PublishRoutes,
-    PublishUpstreams,
-    Start,
-    backoff,
-    pause_after,
-    plan,
-)
-from tslc.domain.release.record import AgentRecord
+from tslc.domain.release.actual import Actual
+from tslc.domain.release.plan import Action, PublishRoutes, PublishUpstreams, Start, plan
 from tslc.domain.release.report import NodeReport, model_reports
 from tslc.domain.release.shares import share_text, shares_of
 from tslc.domain.release.state import EnvironmentState, Strategy
 from tslc.domain.release.turns import waits_for
 from tslc.domain.router.table import ApiKey, RouterTable, UpstreamName
 from tslc.domain.settings import Settings
-from tslc.errors import NotRunning, RemoteFailed, TslcError
-from tslc.verbs.agent.jobs import Done, Jobs
+from tslc.errors import RemoteFailed, TslcError
+from tslc.verbs.agent.jobs import Jobs
+from tslc.verbs.agent.look import NodeLook
 from tslc.verbs.agent.metrics import NodeMetrics
 from tslc.verbs.agent.observe import Observer
+from tslc.verbs.agent.running_jobs import RunningJobs
 from tslc.verbs.agent.watch_store import StoreWatch
-from tslc.verbs.running_node import open_node
 from tslc.verbs.store_access import open_store
 
 TICK_SECONDS = 1.0
-# What was seen of the workers holds so long, so that a wish of the store's is carried out at once.
-_FRESH_SECONDS = 0.5
 # What follows soon: Envoy takes a file within milliseconds.
 _SOON_SECONDS = 0.05
 _MEMORY_EVERY = 15.0
-# TorchServe may be about to start a worker that nobody has seen yet.
-_FIRST_LOOK_SECONDS = 5.0
 _FAREWELL_SECONDS = 3.0
 _LARGEST_ACCESS_LOG = 50_000_000
 # No key has this digest.
@@ -76,15 +62,6 @@ class AgentWish:
     say: Callable[[str], None] = lambda _: None
 
 
-@dataclass(frozen=True)
-class _Outcome:
-    job: Job
-    name: UpstreamName
-    done: Done | None = None
-    failure: str = ""
-    bug: BaseException | None = None
-
-
 @dataclass
 class Agent:
     """One node's. `run` returns when `stop` was called."""
@@ -95,46 +72,35 @@ class Agent:
     clock: Callable[[], float] = time.monotonic
     _wake: threading.Event = field(default_factory=threading.Event)
     _stopping: bool = False
-    _jobs: dict[UpstreamName, Job] = field(default_factory=dict)
-    _heals: dict[UpstreamName, int] = field(default_factory=dict)
-    _failures: dict[UpstreamName, Failure] = field(default_factory=dict)
-    _grace: dict[UpstreamName, float] = field(default_factory=dict)
-    _outcomes: SimpleQueue[_Outcome] = field(default_factory=SimpleQueue)
-    _versions: dict[UpstreamName, VersionSeen] = field(default_factory=dict)
     _memory: dict[UpstreamName, int] = field(default_factory=dict)
     _memory_at: float = float("-inf")
     _generation: int = -1
-    _young: set[int] = field(default_factory=set)
-    _strays: set[int] = field(default_factory=set)
-    _looked_at: float = float("-inf")
-    _torchserve: bool = False
-    _torchserve_problem: str = ""
     _metrics_problem: str = ""
-    _quiet_since: float | None = None
     _problems: list[str] = field(default_factory=list)
     _said: tuple[str, ...] = ()
     _report: NodeReport | None = None
 
     def __post_init__(self) -> None:
-        wish = self.wish
+        wish, clock, wake = self.wish, self.clock, self._wake.set
         self.folder = AgentFolder(self.paths)
-        self.record = self.folder.read_record()
+        self.kept = KeptRecord(self.folder)
         self.started = wall_clock().isoformat(timespec="seconds")
-        self.observer = Observer(self.paths, self.clock, self._wake.set)
-        self.jobs = Jobs(
-            *(wish.home, wish.node_name, self.paths, wish.settings, wish.environ),
-            report=lambda name, text: None,
-        )
         self.metrics = NodeMetrics(
             self.paths, report=lambda: self._report, away=lambda: bool(self.store.seen.away)
         )
+        jobs = Jobs(
+            *(wish.home, wish.node_name, self.paths, wish.settings, wish.environ),
+            report=lambda name, text: None,
+        )
+        self.running = RunningJobs(
+            *(jobs, self.kept, clock, wish.say, wake), ended=self.metrics.count_job
+        )
+        observer = Observer(self.paths, clock, wake)
+        self.node = NodeLook(
+            *(wish.home, wish.node_name, self.router, observer, self.kept, clock, wish.say)
+        )
         self.store = StoreWatch(
-            self._objects,
-            self.folder,
-            wish.environment,
-            wish.poll_seconds,
-            self.clock,
-            self._wake.set,
+            *(self._objects, self.folder, wish.environment, wish.poll_seconds, clock, wake)
         )
 
     def _objects(self) -> EnvironmentObjects:
@@ -175,7 +141,8 @@ class Agent:
     def tick(self) -> bool:
         """One round; whether the next one should follow at once."""
         self._problems = []
-        self._take_outcomes()
+        if self.running.take_outcomes():
+            self.node.expire()
         now = self.clock()
         desired = self.store.seen.state
         self._heed(desired)
@@ -193,7 +160,7 @@ class Agent:
         generation = desired.generation if desired else 0
         if generation != self._generation:
             self._generation = generation
-            self._failures.clear()
+            self.running.failures.clear()
 
     @property
     def _pinning(self) -> bool:
@@ -212,109 +179,27 @@ class Agent:
     # --- look --------------------------------------------------------------------------------
 
     def _look(self, desired: EnvironmentState | None, now: float) -> Actual:
-        seen = self.store.seen
+        seen, node, running = self.store.seen, self.node, self.running
         if seen.away:
             self._problems.append(f"the store is away: {seen.away}")
         if seen.bad_state:
             self._problems.append(seen.bad_state)
-        if now - self._looked_at >= _FRESH_SECONDS:
-            self._torchserve_problem = ""
-            self._torchserve = self._look_at_versions()
-            self._looked_at = self.clock()
-            self._end_strays()
-        torchserve = self._torchserve
-        self._problems += [one for one in (self._torchserve_problem, self._metrics_problem) if one]
-        for name, one in self._versions.items():
-            if one.serving:
-                self._grace.pop(name, None)
-                self._heals.pop(name, None)
-                self._failures.pop(name, None)
-            else:
-                self._let_be(name, one, now)
-        bridge_key = None
-        if torchserve and any(one.bridge for one in self._versions.values()):
-            bridge_key = self._bridge_key()
-        router = self._look_at_router(now)
+        node.look(now)
+        running.heed(node.versions, now)
+        bridge_key = node.bridge_key()
+        router = node.at_router(now)
+        self._problems += node.problems
+        if self._metrics_problem:
+            self._problems.append(self._metrics_problem)
         return Actual(
-            versions=self._versions,
+            versions=node.versions,
             router=router,
-            jobs=dict(self._jobs),
-            failures=dict(self._failures),
-            grace=dict(self._grace),
+            jobs=dict(running.begun),
+            failures=dict(running.failures),
+            grace=dict(running.grace),
             turn=self._turn(desired),
-            torchserve=torchserve,
+            torchserve=node.torchserve,
             bridge_key=bridge_key,
-        )
-
-    def _let_be(self, name: UpstreamName, one: VersionSeen, now: float) -> None:
-        """A version that does not serve is waited for while a new worker of it loads, whoever
-        started that; of one nobody has seen before it is not known yet."""
-        new = {worker.pid for worker in one.workers if not worker.proven} - self._young
-        if new:
-            self._young |= new
-            self._grace[name] = max(self._grace.get(name, 0.0), now + self.jobs.deadline(name))
-        elif name not in self._grace and not self._was_proven(name):
-            self._grace[name] = now + _FIRST_LOOK_SECONDS
-
-    def _was_proven(self, name: UpstreamName) -> bool:
-        """Whether a worker of it served before: then a missing one is dead, not late."""
-        gone = f"{name.model}@{name.version}@"
-        return any(key.startswith(gone) for key in self.record.proven)
-
-    def _look_at_versions(self) -> bool:
-        """Whether TorchServe answers. When it does not, its workers are those still alive."""
-        try:
-            node = open_node(self.wish.home, self.wish.node_name)
-            self._versions = self.observer.look(node.api, self.record)
-        except RemoteFailed as error:
-            self._torchserve_problem = error.message
-            alive = not isinstance(error, NotRunning)
-            self._versions = {
-                name: replace(
-                    one, workers=tuple(w for w in one.workers if started_at(w.pid) is not None)
-                )
-                for name, one in self._versions.items()
-                if alive or any(started_at(w.pid) is not None for w in one.workers)
-            }
-            return False
-        return True
-
-    def _end_strays(self) -> None:
-        """Seen twice, so that it is no worker that TorchServe is just about to name."""
-        strays, self.observer.strays = self.observer.strays, set()
-        if sure := strays & self._strays:
-            self._say(f"ending workers that TorchServe has forgotten: {sorted(sure)}")
-            end(family(sure), 2.0)
-        self._strays = strays
-
-    def _bridge_key(self) -> str | None:
-        try:
-            return open_node(self.wish.home, self.wish.node_name).api.inference_key()
-        except RemoteFailed as error:
-            self._problems.append(error.message)
-            return self.record.table.bridge_key
-
-    def _look_at_router(self, now: float) -> RouterSeen:
-        """Also how many requests are on archives that are not ours: their workers don't say."""
-        state = self.router.state()
-        taken = state.routes_taken
-        self._quiet_since = (self._quiet_since or now) if taken else None
-        if not state.reachable:
-            self._problems.append(f"the router does not answer: {state.problem}")
-        elif state.problem:
-            self._problems.append(f"the router refused its configuration: {state.problem}")
-        self._versions = {
-            name: replace(one, in_flight=state.active_requests(name)) if one.bridge else one
-            for name, one in self._versions.items()
-        }
-        return RouterSeen(
-            table=self.record.table,
-            reachable=state.reachable,
-            upstreams_taken=state.upstreams_taken,
-            routes_taken=taken,
-            quiet_since=self._quiet_since or now,
-            active=state.active,
-            problem=state.problem,
         )
 
     def _turn(self, desired: EnvironmentState | None) -> frozenset[str]:
@@ -339,71 +224,14 @@ class Agent:
         match action:
             case PublishUpstreams(table):
                 self.router.publish_upstreams(table)
-                self._remember(replace(self.record, table=table))
+                self.kept.keep(replace(self.kept.record, table=table))
             case PublishRoutes(table):
-                self._quiet_since = None
+                self.node.routes_change()
                 self.router.publish_routes(table)
-                self._remember(replace(self.record, table=table))
-                self._say(split_text(table))
+                self.kept.keep(replace(self.kept.record, table=table))
+                self.wish.say(split_text(table))
             case Start(job, name):
-                self._start(job, name)
-
-    def _start(self, job: Job, name: UpstreamName) -> None:
-        self._jobs[name] = job
-        self._say(f"{name.model} {name.version}: {job.value}")
-        if job is Job.HEAL:
-            self._heals[name] = self._heals.get(name, 0) + 1
-        thread = threading.Thread(target=self._run, args=(job, name), daemon=True)
-        thread.start()
-
-    def _run(self, job: Job, name: UpstreamName) -> None:
-        try:
-            outcome = _Outcome(
-                job, name, self.jobs.run(job, name, managed=name in self.record.managed)
-            )
-        except TslcError as error:
-            outcome = _Outcome(job, name, failure=error.message)
-        except BaseException as bug:  # noqa: BLE001 - raised again where the agent ends by it
-            outcome = _Outcome(job, name, bug=bug)
-        self._outcomes.put(outcome)
-        self._wake.set()
-
-    def _take_outcomes(self) -> None:
-        while not self._outcomes.empty():
-            outcome = self._outcomes.get()
-            self._looked_at = float("-inf")
-            if outcome.bug is not None:
-                raise outcome.bug
-            name, job = outcome.name, outcome.job
-            self.metrics.count_job(job, outcome.done is None)
-            self._jobs.pop(name, None)
-            if outcome.done is None:
-                self._failures[name] = backoff(
-                    self._failures.get(name), job, outcome.failure, self.clock()
-                )
-                self._say(f"{name.model} {name.version}: {job.value} failed: {outcome.failure}")
-            else:
-                self._failures.pop(name, None)
-                self._take_done(name, outcome.done)
-
-    def _take_done(self, name: UpstreamName, done: Done) -> None:
-        if done.unloaded:
-            self._grace.pop(name, None)
-            self._remember(self.record.without(name))
-            return
-        record = self.record.with_proven(done.proven)
-        if done.managed:
-            record = record.with_managed(name)
-        if record != self.record:
-            self._remember(record)
-        if done.grace:
-            # The first restart is at once; one that did not help is waited for longer.
-            in_vain = max(0, self._heals.get(name, 1) - 1)
-            self._grace[name] = self.clock() + done.grace + pause_after(in_vain)
-
-    def _remember(self, record: AgentRecord) -> None:
-        self.record = record
-        self.folder.write_record(record)
+                self.running.start(job, name)
 
     # --- tell --------------------------------------------------------------------------------
 
@@ -433,7 +261,7 @@ class Agent:
         self.store.tell(self._report)
         for problem in self._problems:
             if problem not in self._said:
-                self._say(problem)
+                self.wish.say(problem)
         self._said = tuple(self._problems)
 
     def _rotate_access_log(self) -> None:
@@ -441,9 +269,6 @@ class Agent:
             self.router.rotate_access_log(_LARGEST_ACCESS_LOG)
         except RemoteFailed as error:
             self._problems.append(error.message)
-
-    def _say(self, text: str) -> None:
-        self.wish.say(text)
 
 
 def split_text(table: RouterTable) -> str:
