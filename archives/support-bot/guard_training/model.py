@@ -106,10 +106,6 @@ class Guard:
         self.model.to(torch.bfloat16).save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
 
-    def after_head(self, role: Role, rows: Sequence[Sequence[int]], layers: int) -> Tensor:
-        """States after `layers` layers, not normed, of rows that follow the head; padded."""
-        return run(self.model, padded(rows), self.head_cache(role, len(rows), layers), layers)
-
     def head_cache(self, role: Role, rows: int, layers: int) -> DynamicCache:
         if (role, layers) not in self._begun:
             self._begun[role, layers] = DynamicCache()
@@ -140,15 +136,24 @@ def repeated(cache: DynamicCache, rows: int) -> DynamicCache:
     return many
 
 
-def run(model: Any, ids: Tensor, cache: DynamicCache, layers: int) -> Tensor:
-    """States, not normed, of the first layers over tokens that follow what is in the cache."""
+def run(
+    model: Any, ids: Tensor, cache: DynamicCache, layers: int, texts: Tensor | None = None
+) -> Tensor:
+    """States, not normed, of the first layers over tokens that follow what is in the cache.
+
+    `texts`: the sizes of several texts in the one row; each follows the cache, none the other.
+    """
     inner = model.model
     with torch.no_grad():
         states = inner.embed_tokens(ids)
-        before = cache.get_seq_length()
-        places = torch.arange(before, before + ids.shape[1])[None]
+        before, count = cache.get_seq_length(), ids.shape[1]
+        places = torch.arange(before, before + count)[None]
+        sees = torch.ones(count, before + count, dtype=torch.bool).tril(before)
+        if texts is not None:
+            owner = torch.repeat_interleave(texts)
+            sees[:, before:] &= owner[:, None] == owner
+            places = places - (texts.cumsum(0) - texts)[owner]
         turned = inner.rotary_emb(states, places)
-        sees = torch.ones(ids.shape[1], before + ids.shape[1], dtype=torch.bool).tril(before)
         for layer in inner.layers[:layers]:
             states = layer(
                 states,

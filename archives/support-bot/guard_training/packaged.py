@@ -80,7 +80,8 @@ def coding_tasks() -> list[str]:
     forms = [stub for stub in stubs if re.search(r"task", stub)] or ["Write Python code to <task>."]
     every = [task for some in tasks for task in some]
     hole = re.compile(r"<task>|\{\{\s*task\s*\}\}|\[task\]")
-    return [hole.sub(task, forms[i % len(forms)]) for i, task in enumerate(every)]
+    asked = [hole.sub(task, forms[i % len(forms)]) for i, task in enumerate(every)]
+    return [text.replace("<language>", "Python") for text in asked]
 
 
 def dialogues() -> list[tuple[str, str, bool]]:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from guard_training.examples import Example
 from guard_training.score import Said
+from tslc_handlers.guard.prompt import Role
 
 Judged = Sequence[tuple[Example, Said]]
 
@@ -24,17 +25,24 @@ def _line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
+def _split(name: str, some: Judged) -> Sequence[str]:
+    hits = sum(bool(one.codes) and said.unsafe for one, said in some)
+    alarms = sum(not one.codes and said.unsafe for one, said in some)
+    unsafe = sum(bool(one.codes) for one, _ in some)
+    missed, safe = unsafe - hits, len(some) - unsafe
+    f1 = _share(2 * hits, 2 * hits + alarms + missed)
+    shares = (_share(hits, hits + alarms), _share(hits, unsafe), f1, _share(alarms, safe))
+    return (name, str(unsafe), str(safe), *shares)
+
+
 def splits(judged: dict[str, Judged]) -> list[str]:
     head = ("split", "unsafe", "safe", "precision", "recall", "F1", "false positives")
     rows: list[Sequence[str]] = [head]
     for name, some in judged.items():
-        hits = sum(bool(one.codes) and said.unsafe for one, said in some)
-        alarms = sum(not one.codes and said.unsafe for one, said in some)
-        unsafe = sum(bool(one.codes) for one, _ in some)
-        missed, safe = unsafe - hits, len(some) - unsafe
-        f1 = _share(2 * hits, 2 * hits + alarms + missed)
-        row = (_share(hits, hits + alarms), _share(hits, unsafe), f1, _share(alarms, safe))
-        rows.append((name, str(unsafe), str(safe), *row))
+        rows.append(_split(name, some))
+        for role in Role:
+            mine = [(one, said) for one, said in some if one.turns[-1].role is role]
+            rows.append(_split(f"{name}: {role}", mine))
     return _lines(rows)
 
 

@@ -17,10 +17,11 @@ from guard_training.model import FIRST_WORD, Guard, Prompt, normed, repeated, ru
 from tslc_handlers.guard.prompt import Role
 
 _ROWS = 48
+_PACK = 512
 _WORDS_FASTER = 5
 _NEWLINES = 4
 _TOLD = 100
-_AWAY = 60.0
+_AWAY = 90.0
 _TAILS = 16
 """Conversations of each role whose tail's states are lent to the others."""
 
@@ -75,12 +76,28 @@ class Inputs:
         empty = guard.head_cache(role, 1, 0)
         head = run(guard.model, torch.tensor([guard.head[role]]), empty, guard.frozen)
         self.heads[role] = normed(head, self.epsilon)[0].clone()
-        for at in range(0, len(order), _ROWS):
-            some = order[at : at + _ROWS]
-            rows = [self.prompts[i].text for i in some]
-            states = normed(guard.after_head(role, rows, guard.frozen), self.epsilon)
-            for i, row, state in zip(some, rows, states, strict=True):
-                self.texts[i] = state[: len(row)].half().clone()
+        for some in self._packs(order):
+            texts = [self.prompts[i].text for i in some]
+            sizes = [len(text) for text in texts]
+            row = torch.tensor([[token for text in texts for token in text]])
+            cache = guard.head_cache(role, 1, guard.frozen)
+            states = run(guard.model, row, cache, guard.frozen, torch.tensor(sizes))
+            parts = normed(states[0], self.epsilon).half().split(sizes)
+            for i, part in zip(some, parts, strict=True):
+                self.texts[i] = part.clone()
+
+    def _packs(self, order: Sequence[int]) -> Iterator[list[int]]:
+        """Some texts at a time, about as long together."""
+        pack: list[int] = []
+        size = 0
+        for i in order:
+            pack.append(i)
+            size += len(self.prompts[i].text)
+            if size >= _PACK:
+                yield pack
+                pack, size = [], 0
+        if pack:
+            yield pack
 
     def _tail(self, prompt: Prompt) -> Tail:
         guard = self.guard

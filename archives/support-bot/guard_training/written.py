@@ -1,4 +1,7 @@
-"""Our own sentences: the lines of texts/*.txt, with every {name} filled from texts/slots.txt."""
+"""Our own sentences: the lines of texts/*.txt, with every {name} filled from texts/slots.txt.
+
+A line that begins with "# " is about the file; \\n in a line begins another.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,8 @@ _HOLE = re.compile(r"\{(\w+)\}")
 @cache
 def lines(name: str) -> tuple[str, ...]:
     text = (_FOLDER / f"{name}.txt").read_text(encoding="utf-8")
-    return tuple(line for line in text.splitlines() if line and not line.startswith("#"))
+    kept = (line for line in text.splitlines() if line and not line.startswith("# "))
+    return tuple(line.replace("\\n", "\n") for line in kept)
 
 
 @cache
