@@ -84,6 +84,7 @@ def serving(
     paths: NodePaths, report: Callable[[], NodeReport | None] = lambda: REPORT
 ) -> Iterator[OwnPage]:
     page = OwnPage(pick_steady(1)[0], NodeMetrics(paths, report, lambda: False))
+    page.metrics.start()
     page.metrics.serve(page.port)
     try:
         yield page

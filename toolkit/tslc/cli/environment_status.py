@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from tslc.cli.output import table
@@ -44,7 +45,7 @@ def _node_json(one: Reported) -> dict[str, Any]:
             name: {
                 "as_desired": model.as_desired,
                 "versions": {
-                    version: {**vars(seen), "phase": str(seen.phase), "share": seen.share / 100}
+                    version: {**asdict(seen), "phase": str(seen.phase), "share": seen.share / 100}
                     for version, seen in model.versions.items()
                 },
             }

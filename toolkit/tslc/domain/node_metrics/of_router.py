@@ -41,7 +41,7 @@ BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 6
 REFUSALS = ("400", "401", "403", "404", "413", "429", "503")
 
 _HEALTHY = "membership_healthy"
-_SUM = "sum"
+SUM = "sum"
 _SHADOW = shadow_cluster(UpstreamName("", "")).removeprefix("@")
 
 
@@ -146,7 +146,7 @@ def _seconds(stats: EnvoyStats, cluster: str, drawn: tuple[str, str]) -> Iterato
     for bound, count in counts.items():
         series = (ROUTER_SECONDS.name, *drawn, _le(bound))
         yield Reading(f"{cluster} le {bound}", series, count)
-    yield Reading(f"{cluster} seconds", (ROUTER_SECONDS.name, *drawn, _SUM), total)
+    yield Reading(f"{cluster} seconds", (ROUTER_SECONDS.name, *drawn, SUM), total)
 
 
 def _le(bound: float) -> str:
@@ -185,7 +185,7 @@ def _histogram(totals: Mapping[Series, float]) -> Metric:
         for bound in (*BOUNDS, math.inf):
             below += totals.get((name, model, version, _le(bound)), 0.0)
             samples.append(Sample(f"{name}_bucket", {**labels, "le": _le(bound)}, below))
-        total = totals.get((name, model, version, _SUM), 0.0)
+        total = totals.get((name, model, version, SUM), 0.0)
         samples += [Sample(f"{name}_count", labels, below), Sample(f"{name}_sum", labels, total)]
     return ROUTER_SECONDS.of(*samples)
 

@@ -18,6 +18,7 @@ from tslc.domain.manifest import canonical_json
 from tslc.domain.release.actual import Actual, VersionSeen
 from tslc.domain.release.shares import shares_of
 from tslc.domain.release.state import EnvironmentState, ModelState
+from tslc.domain.release.traffic import Traffic
 from tslc.domain.router.table import UpstreamName
 from tslc.errors import BadInput
 
@@ -42,7 +43,7 @@ class Phase(StrEnum):
 @dataclass(frozen=True)
 class VersionReport:
     """`share`: hundredths of a percent it gets on this node now. `memory`: bytes its processes
-    hold, None when it does not run."""
+    hold, None when it does not run. `traffic`: None where no request was ever drawn for it."""
 
     __pydantic_config__ = _IGNORE_NEWER
 
@@ -53,6 +54,7 @@ class VersionReport:
     in_flight: int | None = None
     reason: str = ""
     memory: int | None = None
+    traffic: Traffic | None = None
 
 
 @dataclass(frozen=True)
@@ -96,13 +98,21 @@ class NodeReport:
             name: replace(
                 one,
                 versions={
-                    version: replace(seen, in_flight=None, memory=None)
+                    version: replace(seen, in_flight=None, memory=None, traffic=None)
                     for version, seen in one.versions.items()
                 },
             )
             for name, one in self.models.items()
         }
         return replace(self, models=models, memory_free=None)
+
+    @property
+    def divided(self) -> bool:
+        """Whether some model's traffic is divided between versions."""
+        return any(
+            sum(1 for seen in one.versions.values() if seen.share) > 1
+            for one in self.models.values()
+        )
 
     @classmethod
     def parse(cls, content: bytes) -> NodeReport | None:
@@ -150,7 +160,10 @@ def node_id_of(stated: str | None, host: str, node: str) -> str:
 
 
 def model_reports(
-    desired: EnvironmentState, actual: Actual, memory: Mapping[UpstreamName, int]
+    desired: EnvironmentState,
+    actual: Actual,
+    memory: Mapping[UpstreamName, int],
+    traffic: Mapping[UpstreamName, Traffic],
 ) -> dict[str, ModelReport]:
     names = {
         *(UpstreamName(m, v) for m, state in desired.models.items() for v in state.versions),
@@ -163,7 +176,11 @@ def model_reports(
         shares = shares_of(in_force)
         taken = actual.router.reachable and actual.router.routes_taken
         versions = {
-            name.version: _version(name, state, actual, shares.get(name.version, 0), memory)
+            name.version: replace(
+                _version(name, state, actual, shares.get(name.version, 0)),
+                memory=memory.get(name),
+                traffic=traffic.get(name),
+            )
             for name in sorted(names)
             if name.model == model
         }
@@ -177,7 +194,6 @@ def _version(
     state: ModelState | None,
     actual: Actual,
     share: int,
-    memory: Mapping[UpstreamName, int],
 ) -> VersionReport:
     seen = actual.versions.get(name)
     failure = actual.failures.get(name)
@@ -193,7 +209,6 @@ def _version(
         ready=len(seen.serving) if seen else 0,
         in_flight=seen.in_flight if seen else None,
         reason=reason,
-        memory=memory.get(name),
     )
 
 

@@ -119,6 +119,7 @@ class Agent:
     def run(self) -> None:
         """Until `stop`; raises what is a bug."""
         with self.folder.owned():
+            self.metrics.start()
             self._serve_metrics()
             self.store.start()
             try:
@@ -244,7 +245,7 @@ class Agent:
                 for name, one in actual.versions.items()
                 if one.serving
             }
-        models = model_reports(desired, actual, self._memory)
+        models = model_reports(desired, actual, self._memory, self.metrics.traffic())
         self._report = NodeReport(
             node=self.wish.node_id,
             environment=self.wish.environment,

@@ -33,7 +33,9 @@ from tslc.domain.node_metrics.of_router import REFUSALS, EnvoyStats, of_router, 
 from tslc.domain.node_metrics.of_workers import UnreadableMetrics, merged, of_worker
 from tslc.domain.release.actual import Job
 from tslc.domain.release.report import NodeReport
+from tslc.domain.release.traffic import Traffic, traffic_of
 from tslc.domain.router.settings import RouterPaths
+from tslc.domain.router.table import UpstreamName
 from tslc.errors import NotRunning, RemoteFailed, TslcError
 
 HOST = "127.0.0.1"
@@ -85,6 +87,14 @@ class NodeMetrics:
         self._agent = AgentFolder(self.paths)
         self._errors["router", "", ""] = 0
 
+    def start(self) -> None:
+        """Count from now on."""
+        threading.Thread(target=self._watch_router, name="metrics", daemon=True).start()
+
+    def traffic(self) -> dict[UpstreamName, Traffic]:
+        """What each version's requests came to since `start`."""
+        return traffic_of(self._router.ledger.totals.items())
+
     def serve(self, port: int) -> None:
         """From now on, to this machine only; `close` ends it. Raises TslcError when the port is
         taken."""
@@ -97,7 +107,6 @@ class NodeMetrics:
                 f"the node's metrics can't be served at {HOST}:{port}: {error.strerror}",
                 hint="tslc down   # then tslc up --node-metrics-port PORT",
             ) from error
-        threading.Thread(target=self._watch_router, name="metrics", daemon=True).start()
 
     def close(self) -> None:
         self._closing.set()

@@ -18,6 +18,8 @@ from tslc.errors import TslcError
 
 # A report that says nothing new is sent as often as this, in seconds.
 HEARTBEAT = 10.0
+# While a version is being judged by its traffic, what it had is told as often as this.
+SPLIT_HEARTBEAT = 2.0
 PEERS_EVERY = 2.0
 # After a change another one is likely, and it may be a rollback: for ten minutes the store is asked
 # four times a second.
@@ -159,8 +161,11 @@ class StoreWatch:
             self._told.wait(1.0)
             self._told.clear()
             report = self._report
-            due = self.clock() - self._sent_at >= HEARTBEAT
-            if report is None or (self._sent and report.gist == self._sent.gist and not due):
+            if report is None:
+                continue
+            pause = SPLIT_HEARTBEAT if report.divided else HEARTBEAT
+            due = self.clock() - self._sent_at >= pause
+            if self._sent and report.gist == self._sent.gist and not due:
                 continue
             self.folder.write_report(report.render())
             try:
