@@ -145,6 +145,21 @@ class TinyArchives:
     ) -> Path:
         """A .mar. `handler` is the source of another handler file; `config` and `handler_config`
         are added to the model config and to its handler section."""
+        spec = self.spec(*(model, environment, golden, handler, config, handler_config, weights))
+        self.cli.ok("build", spec, "--version", version, "-o", spec / "dist")
+        return spec / "dist" / f"{model}-{version}.mar"
+
+    def spec(
+        self,
+        model: str,
+        environment: Mapping[str, str] | None = None,
+        golden: Sequence[Mapping[str, Any]] = (GOOD_PROMPT,),
+        handler: str | None = None,
+        config: Mapping[str, Any] | None = None,
+        handler_config: Mapping[str, Any] | None = None,
+        weights: Mapping[str, bytes] | None = None,
+    ) -> Path:
+        """The folder of an archive.yaml; what it is given as in `build`."""
         spec = Path(tempfile.mkdtemp(dir=self.folder))
         shutil.copy(TINY / "tiny_app.py", spec)
         source = handler or (TINY / "tiny_handler.py").read_text()
@@ -165,8 +180,7 @@ class TinyArchives:
             (spec / "weights").mkdir(exist_ok=True)
             (spec / "weights" / name).write_bytes(content)
         (spec / "archive.yaml").write_text(yaml.safe_dump(about))
-        self.cli.ok("build", spec, "--version", version, "-o", spec / "dist")
-        return spec / "dist" / f"{model}-{version}.mar"
+        return spec
 
 
 def start_node(cli: Cli, *options: object) -> Node:

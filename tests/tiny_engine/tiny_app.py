@@ -41,11 +41,13 @@ def words(body: dict[str, Any]) -> list[str]:
 
 
 class TinyApp:
-    """Builds the Starlette application around one State. A token is a word."""
+    """Builds the Starlette application around one State. A token is a word. `fails_on`: what a
+    request must not hold, so that a version can be bad."""
 
     max_model_len = 4096
 
-    def __init__(self) -> None:
+    def __init__(self, fails_on: str | None = None) -> None:
+        self.fails_on = fails_on
         self.state = State()
         post = ["POST"]
         self.app = Starlette(
@@ -84,7 +86,8 @@ class TinyApp:
             return refusal(400, "messages: Field required" if chat else "prompt: Field required")
         if int(body.get("max_tokens", 8)) > 4096:
             return refusal(400, "max_tokens is too large")
-        if body.get("tiny", {}).get("crash"):
+        failing = self.fails_on is not None and self.fails_on in json.dumps(body)
+        if failing or body.get("tiny", {}).get("crash"):
             raise RuntimeError("the tiny engine was asked to fail")
         if body.get("stream"):
             return StreamingResponse(self.stream(body, chat), media_type="text/event-stream")

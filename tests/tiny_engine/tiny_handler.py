@@ -1,7 +1,8 @@
 """The handler of archives whose engine is the tiny one. Only the engine is not real.
 
-`handler.environment` may hold TINY_FAIL_LOAD (the load raises), TINY_SUBPROCESS (a child process
-stands in for the engine's; its death is the engine's death).
+`handler.environment` may hold TINY_FAIL_LOAD (the load raises), TINY_FAILS_ON (a word in requests
+that fail), TINY_SUBPROCESS (a child process stands in for the engine's; its death is the engine's
+death).
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ class TinyHandler(VLLMHandler):
         environment = self.config.environment
         if "TINY_FAIL_LOAD" in environment:
             raise RuntimeError(environment["TINY_FAIL_LOAD"])
-        tiny = TinyApp()
+        tiny = TinyApp(environment.get("TINY_FAILS_ON"))
         self.tiny = tiny.state
         child = None
         if "TINY_SUBPROCESS" in environment:

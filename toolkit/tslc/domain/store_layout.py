@@ -6,6 +6,7 @@
     environments/<env>/state.json                 what is to be served: generation N
     environments/<env>/history/<generation>.json  what it was, immutable
     environments/<env>/nodes/<node>.json          what a node reports
+    environments/<env>/releases/<model>.json      a model's last release, and how far it is
 
 Law: `read_key(key_of(place)) == place`. A key of another form is nobody's: tslc leaves it alone.
 """
@@ -92,6 +93,10 @@ def nodes_prefix(environment: str) -> str:
 
 def node_key(environment: str, node: str) -> str:
     return f"{nodes_prefix(environment)}{node}.json"
+
+
+def release_key(environment: str, model: str) -> str:
+    return f"{ENVIRONMENTS}{environment}/releases/{model}.json"
 
 
 def key_of(place: Place) -> str:

@@ -151,13 +151,13 @@ def _expect_shadow(store: S3Store, model: str, after: ModelState | None) -> None
         raise Refused(f"{model} is an archive that others built: it can have no shadow")
 
 
-def _lost(objects: EnvironmentObjects, ours: EnvironmentState) -> Refused:
+def _lost(objects: EnvironmentObjects, ours: EnvironmentState) -> LostRace:
     theirs = objects.read_state()
     if theirs is None:
-        return Refused(f"the state of {objects.environment} was deleted meanwhile")
+        return LostRace(f"the state of {objects.environment} was deleted meanwhile")
     change = theirs.state.change
     why = f" ({change.why})" if change.why else ""
-    return Refused(
+    return LostRace(
         f"{objects.environment} was changed meanwhile, to generation {theirs.state.generation}, by "
         f"{change.who}: {change.what}{why}; nothing was written",
         hint=f"tslc history --env {objects.environment}   # then decide again",

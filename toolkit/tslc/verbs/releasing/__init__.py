@@ -1,0 +1,1 @@
+"""`tslc release`: a version's way to all traffic."""
