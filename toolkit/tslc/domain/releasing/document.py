@@ -49,8 +49,9 @@ class Event:
 class Release:
     """`before`: the shares of the model's versions when it began, in hundredths of a percent, None
     where the model was not served. `shares`: those it wished for last. `data`: the plan's files of
-    prompts, by name. `step`: the place among `phases(…)`, begun at `since`. `runner`: who goes on
-    with it; another one takes over by writing himself here."""
+    prompts, by name. `origin`: what it is part of, such as a pipeline's execution. `step`: the
+    place among `phases(…)`, begun at `since`. `runner`: who goes on with it; another one takes over
+    by writing himself here."""
 
     id: str
     environment: str
@@ -65,6 +66,7 @@ class Release:
     before: Mapping[str, int] | None
     shares: Mapping[str, int] = field(default_factory=dict)
     data: Mapping[str, str] = field(default_factory=dict)
+    origin: str = ""
     step: int = 0
     state: State = State.RUNNING
     reason: str = ""

@@ -22,7 +22,10 @@ from tslc.verbs.store_access import read_manifest
 
 @dataclass(frozen=True)
 class ReleaseWish:
-    """`plan` None: that of the release under way; `data`: its files. `onward`: past a pause."""
+    """`plan` None: that of the release under way; `data`: its files. `onward`: past a pause.
+    `slice`: of a job that comes again and again; anybody else who takes a release up gives the
+    phase it is in its whole time again. `origin`: what it is part of; a release of the same origin
+    that has ended is not begun again."""
 
     environment: str
     model: str
@@ -32,6 +35,8 @@ class ReleaseWish:
     plan: ReleasePlan | None = None
     data: Mapping[str, str] = field(default_factory=dict)
     onward: bool = False
+    slice: bool = False
+    origin: str = ""
 
 
 def begin(store: S3Store, wish: ReleaseWish) -> TaggedRelease:
@@ -45,7 +50,7 @@ def begin(store: S3Store, wish: ReleaseWish) -> TaggedRelease:
     found = objects.read(wish.model)
     if found is not None and not found.release.state.ended:
         return _take_up(objects, found, wish)
-    if found is not None and _is_done(store, wish, found.release):
+    if found is not None and _is_over(store, wish, found.release):
         return found
     if wish.onward:
         raise Refused(f"no release of {wish.model} {wish.version} is under way")
@@ -59,8 +64,11 @@ def begin(store: S3Store, wish: ReleaseWish) -> TaggedRelease:
         raise Refused(f"somebody else began a release meanwhile: {lost.message}") from None
 
 
-def _is_done(store: S3Store, wish: ReleaseWish, last: Release) -> bool:
-    """Whether this very release was carried out already, and holds: asked again, it is done."""
+def _is_over(store: S3Store, wish: ReleaseWish, last: Release) -> bool:
+    """Whether this very release ended already: asked again, it is as it ended. One that nobody can
+    tell from a new wish is it while it holds."""
+    if wish.origin and (last.origin, last.version) == (wish.origin, wish.version):
+        return True
     if last.state is not State.DONE or last.version != wish.version:
         return False
     objects = EnvironmentObjects(store, wish.environment)
@@ -105,8 +113,8 @@ def _take_up(objects: ReleaseObjects, found: TaggedRelease, wish: ReleaseWish) -
     release = found.release
     _expect_same(release, wish)
     at = now().isoformat(timespec="seconds")
-    # Nobody went on with it meanwhile: the phase has its whole time again.
-    ours = replace(release, runner=wish.who, since=release.since if release.bake else at)
+    keeps = wish.slice or release.bake is not None
+    ours = replace(release, runner=wish.who, since=release.since if keeps else at)
     if release.state is State.PAUSED and wish.onward:
         ours = replace(ours, state=State.RUNNING).next_step(at).told(at, f"{wish.who}: go on")
     try:
@@ -155,4 +163,5 @@ def _new(wish: ReleaseWish, plan: ReleasePlan, before: Mapping[str, int] | None)
         before=before,
         shares=dict(before or {}),
         data=wish.data,
+        origin=wish.origin,
     ).told(at, f"begun by {wish.who}")
