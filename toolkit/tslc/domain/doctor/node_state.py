@@ -73,7 +73,6 @@ class RouterFacts:
     address: str
     reachable: bool
     listening: bool
-    routes_taken: bool
     problem: str = ""
 
 
