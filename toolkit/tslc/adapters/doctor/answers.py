@@ -28,7 +28,7 @@ class Late:
 
 
 def answers(questions: Mapping[str, Question[T]]) -> dict[str, T | Late | Exception]:
-    """Each question's answer, what it raised, or that it was late; in the order of the questions."""
+    """Each question's answer, what it raised, or that it was late; in their order."""
     queues: dict[str, SimpleQueue[T | Exception]] = {name: SimpleQueue() for name in questions}
     began = time.monotonic()
     for name, question in questions.items():

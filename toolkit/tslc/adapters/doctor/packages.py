@@ -44,7 +44,7 @@ def _installed(name: str, found: metadata.Distribution) -> Installed:
 
 
 def _cuda_of(version: str) -> str | None:
-    """By the version's tag; without one it is what the package index has: for Linux, CUDA builds."""
+    """By the version's tag; without one it is what package indexes have: for Linux, CUDA builds."""
     if match := _TAG.search(version):
         return f"{match[1]}.{match[2]}"
     untagged = "+" not in version and sys.platform == "linux"

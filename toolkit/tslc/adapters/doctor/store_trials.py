@@ -124,7 +124,7 @@ class StoreTrials:
 
 def _not_honoured(store: S3Store, header: str) -> RemoteFailed:
     return RemoteFailed(
-        f"{store.server} does not honour {header}: two who write at once would overwrite each other",
+        f"{store.server} does not honour {header}: of two writers at once, one would lose unseen",
         hint="use an S3 that has conditional writes, as AWS does and the local store",
     )
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from tslc.domain.doctor.finding import Finding, fault, not_applicable, ok, worst
-from tslc.domain.store_layout import blob_key, node_key, state_key
+from tslc.domain.store_layout import MODELS, blob_key, node_key, state_key
 
 # Its name as an environment and as a node: `tslc-doctor` has no state and no router.
 NAME = "tslc-doctor"
@@ -64,7 +64,9 @@ def scratch_key(role: Role, environment: str, unique: str) -> str:
             return node_key(environment, NAME)
         case Role.JANITOR:
             return blob_key(hashlib.sha256(unique.encode()).hexdigest())
-        case Role.ALL | Role.AUDITOR:
+        case Role.AUDITOR:
+            return f"{MODELS}{unique}"
+        case Role.ALL:
             return f"doctor/{unique}"
 
 

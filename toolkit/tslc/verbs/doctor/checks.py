@@ -37,7 +37,7 @@ CHECKS: Mapping[str, Check] = {
     "envoy": Check("Envoy is there and starts", of_machine.envoy, serving=True),
     "open-files": Check("enough files may be open", of_machine.open_files, serving=True),
     "shared-memory": Check(
-        "/dev/shm is large enough", of_machine.shared_memory, 30.0, serving=True
+        "there is enough shared memory", of_machine.shared_memory, 30.0, serving=True
     ),
     "leftovers": Check("no engine without an owner", of_machine.leftover_engines),
     "ports": Check("a node's ports are free, or its own", of_node.ports, serving=True),

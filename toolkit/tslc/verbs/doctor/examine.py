@@ -35,7 +35,10 @@ def examine(subject: Subject, only: Collection[str] = ()) -> tuple[Examined, ...
         name: Question(check.seconds, _look(check, subject)) for name, check in wanted.items()
     }
     found = answers(questions)
-    return tuple(Examined(name, _finding(name, wanted[name], one)) for name, one in found.items())
+    named = subject.paths.name
+    return tuple(
+        Examined(name, _finding(name, wanted[name], one, named)) for name, one in found.items()
+    )
 
 
 def _look(check: Check, subject: Subject) -> Callable[[], Finding]:
@@ -49,20 +52,19 @@ def _look(check: Check, subject: Subject) -> Callable[[], Finding]:
     return look
 
 
-def _finding(name: str, check: Check, answer: Finding | Late | Exception) -> Finding:
+def _finding(name: str, check: Check, answer: Finding | Late | Exception, node: str) -> Finding:
     again = _AGAIN.format(name=name)
     match answer:
         case Finding():
             return answer
         case Late(seconds) if check.late:
-            return fault(f"{check.late} (nothing within {seconds:g} s)", _restart(name))
+            return fault(
+                f"{check.late} (nothing within {seconds:g} s)",
+                f"tslc down --name {node} && tslc up --name {node}",
+            )
         case Late(seconds):
             return unknown(f"the check had no answer within {seconds:g} s", again)
         case TslcError():
             return fault(answer.message, answer.hint or again)
         case _:
             return unknown(f"the check itself failed: {type(answer).__name__}: {answer}", again)
-
-
-def _restart(name: str) -> str:
-    return f"tslc down && tslc up   # then: tslc doctor --only {name}"

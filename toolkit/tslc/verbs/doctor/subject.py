@@ -67,7 +67,7 @@ class Subject:
         return self.packages.serves or self.paths.root.is_dir()
 
     def _once(self, name: str, look: Callable[[], T]) -> T:
-        """Who comes second waits for the first; what was raised is raised again to nobody else."""
+        """Who comes second waits for the first, and looks again where that one failed."""
         with self._lock:
             lock = self._looking.setdefault(name, threading.Lock())
         with lock:
