@@ -32,7 +32,7 @@ OK, WARNING, FAULT = Verdict.OK, Verdict.WARNING, Verdict.FAULT
 NODE = "/home/anna/nodes/default"
 INIT = ProcessSeen(1, 0, "/sbin/init")
 SERVER = ProcessSeen(10, 1, "java -cp . org.pytorch.serve.ModelServer", NODE)
-WORKER = ProcessSeen(11, 10, "python /x/ts/model_service_worker.py", NODE)
+WORKER = ProcessSeen(11, 10, "python /x/ts/model_service_worker.py", NODE, program="python3.11")
 ENGINE = ProcessSeen(12, 11, "VLLM::EngineCore", NODE, 3 * GIB)
 
 
@@ -43,11 +43,16 @@ def test_several_findings_are_as_bad_as_the_worst_and_say_no_more() -> None:
 
 
 def test_engines_that_have_an_owner_are_none_of_the_leftovers() -> None:
-    started_by_hand = ProcessSeen(20, 1, "python3 -m vllm.entrypoints.openai.api_server")
-    theirs = ProcessSeen(21, 20, "VLLM::EngineCore")
-    rank = ProcessSeen(22, 21, "VLLM::Worker_TP0")
-    shell = ProcessSeen(23, 1, "bash")
-    all_of_them = (INIT, SERVER, WORKER, ENGINE, started_by_hand, theirs, rank, shell)
+    by_hand = ProcessSeen(20, 1, "python3 -m vllm.entrypoints.cli", program="python3.11")
+    theirs = ProcessSeen(21, 20, "VLLM::EngineCore", program="python3.11")
+    rank = ProcessSeen(22, 21, "VLLM::Worker_TP0", program="python3.11")
+    replica = ProcessSeen(23, 1, "ray::ServeReplica:bot", program="python3.11")
+    in_ray = ProcessSeen(24, 23, "VLLM::EngineCore", program="python3.11")
+    anothers = ProcessSeen(25, 1, "", program="")
+    unseen = ProcessSeen(26, 25, "VLLM::EngineCore")
+    supervisor = ProcessSeen(27, 1, "VLLM::DPSupervisor", program="python3.11")
+    others = (by_hand, theirs, rank, replica, in_ray, anothers, unseen, supervisor)
+    all_of_them = (INIT, SERVER, WORKER, ENGINE, *others)
     assert leftovers(all_of_them) == ()
     assert judge_leftovers(LeftoverFacts(all_of_them)).verdict is OK
 
@@ -65,7 +70,7 @@ def test_what_a_killed_owner_left_is_found_with_how_to_end_it() -> None:
 
 
 def test_an_orphan_given_to_a_subreaper_is_found() -> None:
-    reaper = ProcessSeen(5, 1, "/usr/lib/systemd/systemd --user")
+    reaper = ProcessSeen(5, 1, "/usr/lib/systemd/systemd --user", program="systemd")
     orphan = replace(ENGINE, parent=5)
     assert leftovers((INIT, reaper, orphan)) == (orphan,)
 

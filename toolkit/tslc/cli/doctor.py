@@ -45,8 +45,8 @@ def command(
 
     Looks at Java, TorchServe, vLLM, torch, GPU and driver, Envoy, limits, ports, leftover engines,
     disk and clock; tries every right to the store with a scratch object of its own; asks the node
-    whether it serves what the environment wants. docs/doctor.md lists the checks. Changes nothing.
-    Exit code 3 when something is faulty, or could not be checked.
+    whether it serves what the environment wants. docs/doctor.md lists the checks. Mends nothing by
+    itself. Exit code 3 when something is faulty, or could not be checked.
     """
     from tslc.domain.doctor.store import Role
     from tslc.verbs.doctor.examine import examine

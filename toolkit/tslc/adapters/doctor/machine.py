@@ -74,9 +74,21 @@ def _seen(process: psutil.Process, nodes: Iterable[str]) -> ProcessSeen | None:
             return None
         # vLLM's title is one string with a zero at its end, and blanks are part of it.
         title = " ".join(process.cmdline()).strip("\0 ")
-        memory = int(process.memory_info().rss)
-        return ProcessSeen(process.pid, process.ppid(), title, _node_of(process, nodes), memory)
+        return ProcessSeen(
+            process.pid,
+            process.ppid(),
+            title,
+            node=_node_of(process, nodes),
+            memory=int(process.memory_info().rss),
+            program=_program_of(process),
+        )
     return None
+
+
+def _program_of(process: psutil.Process) -> str:
+    with contextlib.suppress(psutil.Error, OSError):
+        return Path(process.exe().removesuffix(" (deleted)")).name
+    return ""
 
 
 def _node_of(process: psutil.Process, nodes: Iterable[str]) -> str | None:

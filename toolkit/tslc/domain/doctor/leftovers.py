@@ -25,13 +25,15 @@ _OWNERS = ("vllm", WORKER, "tslc")
 @dataclass(frozen=True)
 class ProcessSeen:
     """`title`: its command line, which vLLM's processes replace. `node`: the folder of the node
-    that started it; `memory` in bytes."""
+    that started it; `program`: what it is, whatever its title, empty where that may not be seen;
+    `memory` in bytes."""
 
     pid: int
     parent: int
     title: str
     node: str | None = None
     memory: int = 0
+    program: str = ""
 
     @property
     def is_engine(self) -> bool:
@@ -72,8 +74,7 @@ def _is_orphan(one: ProcessSeen, by_pid: dict[int, ProcessSeen]) -> bool:
     parent = by_pid.get(one.parent)
     if parent is None or parent.pid == 1:
         return parent is None or not any(word in parent.title for word in _OWNERS)
-    starter = parent.title.partition(" ")[0]
-    return not (parent.is_engine or "python" in starter or "vllm" in parent.title)
+    return bool(parent.program) and not parent.program.startswith("python")
 
 
 def _is_abandoned(
@@ -89,7 +90,9 @@ def judge_leftovers(facts: LeftoverFacts) -> Finding:
     left = leftovers(facts.processes)
     if not left:
         engines = sum(one.is_engine or one.is_worker for one in facts.processes)
-        return ok(f"none; {engines} engine processes run, each with its owner")
+        if not engines:
+            return ok("none: no engine runs")
+        return ok(f"none: {engines} workers and engine processes run, each with its owner")
     named = [f"{one.name} (pid {one.pid}, {gib(one.memory)})" for one in left]
     said = f"left without an owner: {', '.join(named)}"
     names = sorted({facts.nodes[one.node] for one in left if one.node in facts.nodes})
