@@ -161,7 +161,7 @@ def test_planted_a_limit_of_few_open_files(cli: Cli) -> None:
 def orphan(command: str, env: Mapping[str, str] | None = None) -> Iterator[int]:
     """A process whose parent is gone."""
     started = subprocess.run(
-        ["bash", "-c", f"({command}) >/dev/null 2>&1 & echo $!"],
+        ["bash", "-c", f"{{ {command}; }} >/dev/null 2>&1 & echo $!"],
         env={**os.environ, **(env or {})},
         capture_output=True,
         text=True,
