@@ -25,7 +25,7 @@ import tslc
 from faulty_proxy import Answer, FaultyProxy, Request, always
 from nodes import Cli, Ran, TinyArchives, eventually, start_node
 from s3 import READER_KEY
-from store_shop import Shop
+from store_shop import Shop, weights
 from tslc.domain.node import NODE_MARK
 from tslc.domain.release.changes import promote
 from tslc.domain.release.state import ModelState, Strategy
@@ -344,8 +344,7 @@ def test_planted_a_clock_that_is_an_hour_off(shop: Shop) -> None:
 
 
 def test_planted_weights_that_do_not_fit_the_disk(shop: Shop, archives: TinyArchives) -> None:
-    weights = {"model.safetensors": (2).to_bytes(8, "little") + b"{}"}
-    shop.ok("push", archives.build("huge", "1.0.0", weights=weights))
+    shop.ok("push", archives.build("huge", "1.0.0", weights=weights(2)))
 
     def decide(before: ModelState | None) -> ModelState:
         return promote(before, "1.0.0", Strategy.WARM)

@@ -29,5 +29,5 @@ def judge_clock(skew: float | None, why_not: str = "") -> Finding:
 def duration(seconds: int) -> str:
     if seconds < 120:
         return f"{seconds} s"
-    minutes = seconds // 60
-    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{round(minutes / 60)} h"

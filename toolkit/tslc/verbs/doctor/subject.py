@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import socket
+import platform
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -95,7 +95,7 @@ def _store_facts(subject: Subject) -> StoreFacts:
     from tslc.verbs.store_access import open_store
 
     local = isinstance(subject.settings.store.url, LocalStore)
-    unique = f"{socket.gethostname()}-{os.getpid()}-{os.urandom(4).hex()}"
+    unique = f"{platform.node()}-{os.getpid()}-{os.urandom(4).hex()}"
     key = scratch_key(subject.role, subject.environment, unique)
     try:
         store = open_store(subject.settings, subject.paths, impatient=True)
