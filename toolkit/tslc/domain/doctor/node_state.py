@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from tslc.domain.doctor.finding import Finding, fault, not_applicable, ok, warning, worst
 from tslc.domain.release.report import NodeReport, Phase
@@ -19,7 +19,8 @@ MANY_RESTARTS = 5
 
 @dataclass(frozen=True)
 class NodeFacts:
-    """`exists`: `tslc up` was run for it once; `up`: and `tslc down` was not since."""
+    """`exists`: `tslc up` was run for it once; `up`: and `tslc down` was not since. `ports`: those
+    that are not the default ones, by the flag that sets them."""
 
     name: str
     folder: str
@@ -27,10 +28,18 @@ class NodeFacts:
     up: bool = False
     supervised: bool = False
     programs: Sequence[ProgramStatus] = ()
+    ports: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def named(self) -> str:
         return "" if self.name == "default" else f" --name {self.name}"
+
+    @property
+    def start(self) -> str:
+        """`tslc up` as it starts this node: it knows nothing of one whose programs are all gone."""
+        return " ".join(
+            [f"tslc up{self.named}", *(f"{f} {port}" for f, port in self.ports.items())]
+        )
 
     def program(self, name: str) -> ProgramStatus | None:
         return next((one for one in self.programs if one.name == name), None)
@@ -40,11 +49,11 @@ def judge_node(node: NodeFacts) -> Finding:
     """Whether its programs run and are kept running."""
     if not node.up:
         said = f"node '{node.name}' is down" if node.exists else f"there is no node '{node.name}'"
-        return not_applicable(f"{said}; `tslc up{node.named}` starts one")
+        return not_applicable(f"{said}; `{node.start}` starts one")
     found = [_judge_program(node, one) for one in node.programs]
     if not node.supervised:
         said = "supervisord does not run: a program that dies is not started again"
-        found.append(fault(said, f"tslc up{node.named}   # it takes over what runs"))
+        found.append(fault(said, f"{node.start}   # it takes over what runs"))
     names = ", ".join(one.name for one in node.programs)
     return worst([*found, ok(f"node '{node.name}' is up: {names}")])
 
@@ -52,7 +61,7 @@ def judge_node(node: NodeFacts) -> Finding:
 def _judge_program(node: NodeFacts, one: ProgramStatus) -> Finding:
     log = f"less {node.folder}/logs/{'console' if one.name == 'torchserve' else one.name}.log"
     if not one.running:
-        return fault(f"{one.name} does not run", f"tslc up{node.named}   # its words: {log}")
+        return fault(f"{one.name} does not run", f"{node.start}   # its words: {log}")
     if one.restarts >= MANY_RESTARTS:
         return warning(f"{one.name} was started again {one.restarts} times", log)
     return ok(f"{one.name} runs")
@@ -61,7 +70,7 @@ def _judge_program(node: NodeFacts, one: ProgramStatus) -> Finding:
 def judge_torchserve_answer(problem: str | None, models: int, node: NodeFacts) -> Finding:
     """`problem` None: it answered, with the keys it wrote."""
     if problem is not None:
-        fix = f"tslc up{node.named}   # its words: less {node.folder}/logs/ts_log.log"
+        fix = f"{node.start}   # its words: less {node.folder}/logs/ts_log.log"
         return fault(problem, fix)
     return ok(f"TorchServe answers; {models} model{'' if models == 1 else 's'}")
 
@@ -82,7 +91,7 @@ def judge_router(router: RouterFacts | None, node: NodeFacts) -> Finding:
     log = f"less {node.folder}/router/envoy.log"
     if not router.reachable or not router.listening:
         said = router.problem or f"nobody can connect to {router.address}"
-        return fault(f"the router does not answer: {said}", f"tslc up{node.named}   # {log}")
+        return fault(f"the router does not answer: {said}", f"{node.start}   # {log}")
     if router.problem:
         return fault(f"the router refused its configuration: {router.problem}", log)
     return ok(f"{router.address} answers")
@@ -102,7 +111,7 @@ def judge_agent(agent: AgentFacts, node: NodeFacts) -> Finding:
         return not_applicable("the node was started without an agent: nothing follows the store")
     log = f"less {node.folder}/logs/agent.log"
     if not program.running:
-        return fault("the agent does not run", f"tslc up{node.named}   # its words: {log}")
+        return fault("the agent does not run", f"{node.start}   # its words: {log}")
     if agent.report is None:
         return warning("the agent has reported nothing yet", log)
     if agent.age > SILENT_SECONDS:

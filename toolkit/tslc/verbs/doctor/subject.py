@@ -17,7 +17,7 @@ from tslc.domain.doctor.gpu import GpuFacts
 from tslc.domain.doctor.node_state import NodeFacts
 from tslc.domain.doctor.packages import TORCH, PackageFacts
 from tslc.domain.doctor.store import Role, StoreFacts, scratch_key
-from tslc.domain.node import NodePaths
+from tslc.domain.node import NodePaths, Ports
 from tslc.domain.settings import LocalStore, Settings
 from tslc.errors import TslcError
 from tslc.verbs.status import program_statuses
@@ -80,6 +80,8 @@ def _node_facts(paths: NodePaths) -> NodeFacts:
     state = node_folder.read_state(paths)
     if state is None:
         return NodeFacts(paths.name, str(paths.root))
+    usual = Ports().named()
+    own = {flag: port for flag, port in state.settings.ports.named().items() if port != usual[flag]}
     return NodeFacts(
         paths.name,
         str(paths.root),
@@ -87,6 +89,7 @@ def _node_facts(paths: NodePaths) -> NodeFacts:
         up=state.pid is not None,
         supervised=supervisor.is_running(paths),
         programs=program_statuses(paths),
+        ports=own,
     )
 
 
