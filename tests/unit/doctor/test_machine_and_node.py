@@ -62,6 +62,10 @@ def test_an_engine_in_a_container_whose_first_process_is_its_owner_is_no_leftove
     assert leftovers((first, ProcessSeen(7, 1, "VLLM::EngineCore"))) == ()
 
 
+def test_an_engine_whose_owner_may_not_be_seen_is_no_leftover() -> None:
+    assert leftovers((INIT, ProcessSeen(7, 6, "VLLM::EngineCore"))) == ()
+
+
 def test_what_a_killed_owner_left_is_found_with_how_to_end_it() -> None:
     orphan = replace(ENGINE, parent=1, node=None)
     found = judge_leftovers(LeftoverFacts((INIT, orphan)))

@@ -11,12 +11,11 @@ import click
 from tslc.cli.node_options import home, progress
 from tslc.cli.output import emit, json_option, plural
 from tslc.cli.store_options import node_of, settings_of, store_options
+from tslc.domain.doctor.store import Role
 from tslc.errors import Refused
 
 if TYPE_CHECKING:
     from tslc.verbs.doctor.examine import Examined
-
-_ROLES = ("all", "publisher", "releaser", "node", "auditor", "janitor")
 
 
 @click.command("doctor")
@@ -25,8 +24,8 @@ _ROLES = ("all", "publisher", "releaser", "node", "auditor", "janitor")
 )
 @click.option(
     "--role",
-    type=click.Choice(_ROLES),
-    default="all",
+    type=click.Choice([str(one) for one in Role]),
+    default=str(Role.ALL),
     show_default=True,
     help="What the store's credentials are for: only its rights (deploy/iam) are tried.",
 )
@@ -48,7 +47,6 @@ def command(
     whether it serves what the environment wants. docs/doctor.md lists the checks. Mends nothing by
     itself. Exit code 3 when something is faulty, or could not be checked.
     """
-    from tslc.domain.doctor.store import Role
     from tslc.verbs.doctor.examine import examine
     from tslc.verbs.doctor.subject import Subject
 

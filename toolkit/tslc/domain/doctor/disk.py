@@ -43,10 +43,7 @@ def judge_disk(facts: DiskFacts) -> Finding:
     room = f"{gib(cache.free)} of {gib(cache.total)} free for the cache, {cache.path}"
     fix = f"free some of {cache.path}, or put the cache on a larger disk: tslc config (cache.path)"
     if facts.missing is not None and facts.missing > cache.free:
-        needs = (
-            f"the {facts.versions} versions of {facts.environment} need {gib(facts.missing)} more"
-        )
-        return fault(f"{room}; {needs}", fix)
+        return fault(f"{room}; {_need(facts)}", fix)
     if facts.wanted > facts.cache_limit:
         said = f"the versions of {facts.environment} are {gib(facts.wanted)}"
         larger = f"cache.max_size in tslc.yaml, now {gib(facts.cache_limit)}"

@@ -72,9 +72,14 @@ def leftovers(processes: Iterable[ProcessSeen]) -> tuple[ProcessSeen, ...]:
 
 def _is_orphan(one: ProcessSeen, by_pid: dict[int, ProcessSeen]) -> bool:
     parent = by_pid.get(one.parent)
-    if parent is None or parent.pid == 1:
+    if one.parent <= 1:
         return parent is None or not any(word in parent.title for word in _OWNERS)
-    return bool(parent.program) and not parent.program.startswith("python")
+    # One that may not be seen may well be its owner.
+    return parent is not None and bool(parent.program) and not _is_python(parent)
+
+
+def _is_python(one: ProcessSeen) -> bool:
+    return one.program.startswith("python")
 
 
 def _is_abandoned(
@@ -83,7 +88,7 @@ def _is_abandoned(
     if one.node is not None:
         return one.node not in served
     parent = by_pid.get(one.parent)
-    return parent is None or (parent.pid == 1 and SERVER not in parent.title)
+    return one.parent <= 1 and (parent is None or SERVER not in parent.title)
 
 
 def judge_leftovers(facts: LeftoverFacts) -> Finding:

@@ -150,7 +150,7 @@ def judge_versions(facts: VersionFacts, node: NodeFacts) -> Finding:
     if not facts.wanted.models:
         return ok(f"{facts.environment} wants no version")
     found = [
-        _judge_wanted(f"{model} {version}", facts.report, model, version, status)
+        _judge_wanted(facts.report, facts.environment, model, version)
         for model, state in facts.wanted.models.items()
         for version in state.versions
     ]
@@ -160,14 +160,17 @@ def judge_versions(facts: VersionFacts, node: NodeFacts) -> Finding:
     return worst(found)
 
 
-def _judge_wanted(named: str, report: NodeReport, model: str, version: str, status: str) -> Finding:
+def _judge_wanted(report: NodeReport, environment: str, model: str, version: str) -> Finding:
+    named, status = f"{model} {version}", f"tslc status --env {environment}"
     told = report.models.get(model)
     seen = told.versions.get(version) if told else None
     if seen is None:
         return warning(f"{named} is wanted, and the node does not know it yet", status)
     why = f": {seen.reason}" if seen.reason else ""
     if seen.phase is Phase.FAILED:
-        return fault(f"{named} failed{why}", f"{status}; tslc rollback {model}")
+        return fault(
+            f"{named} failed{why}", f"{status} && tslc rollback {model} --env {environment}"
+        )
     if seen.phase is not Phase.READY:
         return warning(f"{named} is {seen.phase}{why}", f"{status} --watch")
     return ok(f"{named} is ready")

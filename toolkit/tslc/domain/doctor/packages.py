@@ -55,7 +55,7 @@ class PackageFacts:
 
     @property
     def extra(self) -> str:
-        """What to install to mend it: with a card's driver nobody can guess from packages alone."""
+        """The extra of tslc that brings what is missing."""
         return "gpu" if "vllm" in self.installed else "cpu"
 
 

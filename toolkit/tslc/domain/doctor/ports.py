@@ -28,4 +28,4 @@ def judge_ports(ports: Sequence[PortSeen], *, up: bool, name: str) -> Finding:
         again = f"tslc down{named} && " if up else ""
         return fault(said, f"{again}tslc up{named} --free-ports   # or name others: {others}")
     listed = ", ".join(str(one.port) for one in ports)
-    return ok(f"{listed}: {'all its own' if up else 'all free'}")
+    return ok(f"{listed}: {'held by nobody else' if up else 'all free'}")

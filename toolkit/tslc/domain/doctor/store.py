@@ -14,7 +14,7 @@ from enum import StrEnum
 from tslc.domain.doctor.finding import Finding, fault, not_applicable, ok, worst
 from tslc.domain.store_layout import MODELS, blob_key, node_key, state_key
 
-# Its name as an environment and as a node: `tslc-doctor` has no state and no router.
+# What the environment or the node of a scratch document is called.
 NAME = "tslc-doctor"
 # A reader of environments takes it for a document that names nothing.
 CONTENT = b'{"written-by": "tslc doctor"}'
