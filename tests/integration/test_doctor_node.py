@@ -59,6 +59,7 @@ def answers(node: ServingNode) -> bool:
         return False
 
 
+@pytest.mark.alone  # other tests leave engines behind on purpose
 def test_a_healthy_node_has_no_fault(place: Served) -> None:
     found = examined(place.node)
     wrong = {name: one for name, one in found.items() if one["verdict"] in ("fault", "unknown")}
