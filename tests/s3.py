@@ -23,6 +23,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 ACCESS_KEY = "tslc-tests"
 SECRET_KEY = "not-a-secret-of-anyone"
+# Of one who may read and list, in every bucket.
+READER_KEY = "tslc-tests-reader"
 REGION = "us-east-1"
 _IDENTITIES = {
     "identities": [
@@ -30,7 +32,12 @@ _IDENTITIES = {
             "name": "tests",
             "credentials": [{"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY}],
             "actions": ["Admin", "Read", "Write", "List", "Tagging"],
-        }
+        },
+        {
+            "name": "reader",
+            "credentials": [{"accessKey": READER_KEY, "secretKey": SECRET_KEY}],
+            "actions": ["Read", "List"],
+        },
     ]
 }
 _buckets = count()

@@ -68,6 +68,13 @@ class AgentFolder:
     def read_report(self) -> bytes | None:
         return _read(self.root / _REPORT)
 
+    def report_written(self) -> float | None:
+        """When that was, in seconds since the epoch; None when nothing was told yet."""
+        try:
+            return (self.root / _REPORT).stat().st_mtime
+        except OSError:
+            return None
+
 
 class KeptRecord:
     """The agent's record as it is in memory and, always, in its file."""

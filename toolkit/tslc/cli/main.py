@@ -23,6 +23,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "config": ("config", "Show the settings in force and where each comes from."),
     "default": ("default", "Make a version the one that answers when none is named."),
     "diff": ("diff", "Show what changed from one version in the store to another."),
+    "doctor": ("doctor", "Check a machine, its node and its store; say how to mend them."),
     "down": ("down", "Stop the local node and everything it started."),
     "eval": ("eval", "Ask running versions their golden prompts, side by side."),
     "gc": ("gc", "Find blobs in the store that nothing refers to, and delete them."),

@@ -1,0 +1,1 @@
+"""Where `tslc doctor` looks: programs, packages, processes, limits, disks, and the store."""
