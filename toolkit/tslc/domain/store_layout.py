@@ -6,6 +6,7 @@
     environments/<env>/state.json                 what is to be served: generation N
     environments/<env>/history/<generation>.json  what it was, immutable
     environments/<env>/nodes/<node>.json          what a node reports
+    environments/<env>/jobs/<model>.json          the last job of a pipeline's release
 
 Law: `read_key(key_of(place)) == place`. A key of another form is nobody's: tslc leaves it alone.
 """
@@ -92,6 +93,14 @@ def nodes_prefix(environment: str) -> str:
 
 def node_key(environment: str, node: str) -> str:
     return f"{nodes_prefix(environment)}{node}.json"
+
+
+def jobs_prefix(environment: str) -> str:
+    return f"{ENVIRONMENTS}{environment}/jobs/"
+
+
+def job_key(environment: str, model: str) -> str:
+    return f"{jobs_prefix(environment)}{model}.json"
 
 
 def key_of(place: Place) -> str:
