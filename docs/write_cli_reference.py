@@ -1,7 +1,7 @@
 """Writes docs/reference/cli.md from the commands themselves: python docs/write_cli_reference.py
 
-A test compares the page with what this would write. The flags of the settings stand once at the end,
-since most commands have them all.
+A test compares the page with what this would write. The flags of the settings stand once, at the
+end, since most commands have them all.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ HEAD = """\
 
 Made from `--help` by `docs/write_cli_reference.py`; don't edit it.
 
-Results go to stdout, everything else to stderr; `--json` prints the result for machines. What a command ends
-with: [exit codes](exit-codes-and-json.md). `-h` and `--help` show what stands here.
+Results go to stdout, everything else to stderr; `--json` prints the result for machines. What a
+command ends with: [exit codes](exit-codes-and-json.md). `-h` and `--help` show what stands here.
 """
 FLAGS_OF_THE_SETTINGS = "[flags of the settings](#flags-of-the-settings)"
 

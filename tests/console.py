@@ -1,10 +1,9 @@
-"""Markdown whose examples are run: its `console` blocks in one shell, in order, and the files that it
-shows.
+"""Markdown whose examples are run: its `console` blocks in one shell, in order, and its files.
 
 A paragraph that ends with a path in backticks and a colon names the file that the next block
 holds. In a `console` block `$ ` begins a command, `> ` goes on with it, and what follows is what is
-answered, with … for what varies; blanks count as one. A command below which nothing stands may answer
-anything, but has to succeed. Blocks of other languages are only read.
+answered, with … for what varies; blanks count as one. A command below which nothing stands may
+answer anything, but has to succeed. Blocks of other languages are only read.
 
 Own code, because what there is fits only in part: byexample needs its own notation and a terminal,
 prysk its own files, pytest-codeblocks knows no prompts, and Sybil would find the blocks, which
@@ -101,7 +100,10 @@ class Shell:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
     ) -> None:
         self._bash.kill()
         self._bash.communicate()

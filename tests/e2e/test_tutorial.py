@@ -1,4 +1,4 @@
-"""docs/tutorial.md, followed word by word: every command of it, its files, and the answers it shows."""
+"""docs/tutorial.md, followed word by word: its commands, its files, and the answers it shows."""
 
 from __future__ import annotations
 

@@ -41,9 +41,7 @@ def test_files_and_commands_are_found_in_order() -> None:
     found = list(examples(PAGE))
     assert found[0] == File(3, "in/greeting.txt", "hello\n")
     assert found[1] == Command(12, "cd in", None)
-    assert found[2] == Command(
-        13, 'cat greeting.txt &&\n  echo "twice $PWD"', "hello\ntwice …/in"
-    )
+    assert found[2] == Command(13, 'cat greeting.txt &&\n  echo "twice $PWD"', "hello\ntwice …/in")
     assert len(found) == 5
 
 

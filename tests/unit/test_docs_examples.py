@@ -1,4 +1,4 @@
-"""Files that the documentation shows are read by what reads them: none has a word tslc doesn't know.
+"""Files that the documentation shows are read by what reads them: none has an unknown word.
 
 Whole files are without a mistake; of a part only what is missing may be missing.
 """

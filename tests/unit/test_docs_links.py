@@ -38,7 +38,7 @@ def test_every_link_leads_to_a_file_and_a_heading_or_to_an_address(page: Path) -
 
 def test_dead_links_would_be_found(tmp_path: Path) -> None:
     page = tmp_path / "a.md"
-    page.write_text("# One: `two`\n\n# One two\n[x](b.md) [y](#one-two) [z](#one-two-1) [w](#one)\n")
+    page.write_text("# A: `b`\n\n# A b\n[x](b.md) [y](#a-b) [z](#a-b-1) [w](#a)\n")
     assert [dead(page, link) for link in links(page.read_text())] == [True, False, False, True]
 
 

@@ -159,4 +159,3 @@ def test_the_keys_told_are_those_written(document: str) -> None:
 def test_a_versions_keys_are_told() -> None:
     line = next(one for one in CONTRACT.splitlines() if one.startswith("A version's keys"))
     assert set(CODE.findall(line)) == VERSION
-
