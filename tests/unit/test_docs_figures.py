@@ -20,6 +20,8 @@ from tslc.domain.memory import (
 
 GUIDE = (ROOT / "docs" / "guides" / "gpu-sizes.md").read_text()
 ROW = re.compile(r"^\|(.*)\|(.*)\| (\d) × `(.+)` \| (.+) GiB \| ([\d,]+) \|$", re.MULTILINE)
+# Seen by other tools.
+NOT_OURS = {"nvidia-smi", "UC"}
 MODELS = {
     "8B, bfloat16": LLAMA_8B,
     "70B, AWQ 4 bits": LLAMA_70B | AWQ,
@@ -55,3 +57,20 @@ def test_what_a_card_holds_is_what_the_linter_computes(row: tuple[str, ...]) -> 
 
 def test_all_rows_are_looked_at() -> None:
     assert len(rows()) == GUIDE.count(" × `") == 12
+
+
+def test_what_the_runbook_quotes_is_what_is_said() -> None:
+    """Words in backticks of its first two columns stand in the code, but for paths and commands."""
+    runbook = (ROOT / "docs" / "operations.md").read_text().partition("## Runbook")[2]
+    lines = [line.split("|")[1:3] for line in runbook.splitlines() if line.startswith("| ")]
+    sources = [*(ROOT / "toolkit").rglob("*.py"), *(ROOT / "deploy" / "prometheus").iterdir()]
+    said = re.sub(r'"\s*\n\s*f?"', "", "".join(one.read_text() for one in sources))
+    quoted = [part.strip() for cells in lines for part in re.findall(r"`([^`]+)`", "".join(cells))]
+    strange = {
+        words
+        for quote in quoted
+        for words in map(str.strip, quote.split("…"))
+        if words not in said and words not in NOT_OURS
+    }
+    assert len(quoted) > 15
+    assert strange == set()
