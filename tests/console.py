@@ -12,9 +12,12 @@ markdown-it does as well. doctest compares.
 
 from __future__ import annotations
 
+import contextlib
 import doctest
+import os
 import re
 import secrets
+import signal
 import subprocess
 import threading
 from collections.abc import Iterator, Mapping
@@ -93,6 +96,7 @@ class Shell:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            start_new_session=True,
         )
         self._mark = secrets.token_hex(8)
 
@@ -105,8 +109,13 @@ class Shell:
         error: BaseException | None,
         at: TracebackType | None,
     ) -> None:
-        self._bash.kill()
+        self._kill()
         self._bash.communicate()
+
+    def _kill(self) -> None:
+        """What the shell waits for, too: it would keep the pipe open."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._bash.pid, signal.SIGKILL)
 
     def run(self, command: str, seconds: float) -> tuple[int, str]:
         """The exit code and what was answered, on stdout and stderr as they came. It reads nothing
@@ -115,7 +124,7 @@ class Shell:
         self._bash.stdin.write(f"{{\n{command}\n}} </dev/null\necho {self._mark} $?\n")
         self._bash.stdin.flush()
         lines: list[str] = []
-        timer = threading.Timer(seconds, self._bash.kill)
+        timer = threading.Timer(seconds, self._kill)
         timer.start()
         try:
             for line in self._bash.stdout:
