@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -45,7 +44,5 @@ def test_the_tutorial_does_what_it_says(home: Path) -> None:
     ready = subprocess.run(["make", "-q", ".venv/.ready"], cwd=ROOT, check=False)
     # Its `make setup` is to find everything there: a test must not install.
     assert ready.returncode == 0, "make setup first"
-    began = time.monotonic()
     with Shell(ROOT, newcomer(home)) as shell:
         assert follow(PAGE, shell, home / "release", 200) > 20
-    assert time.monotonic() - began < 240
