@@ -38,11 +38,11 @@ def newcomer(home: Path) -> dict[str, str]:
     return {**kept, "HOME": str(home)}
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 @pytest.mark.alone
 def test_the_tutorial_does_what_it_says(home: Path) -> None:
     ready = subprocess.run(["make", "-q", ".venv/.ready"], cwd=ROOT, check=False)
     # Its `make setup` is to find everything there: a test must not install.
     assert ready.returncode == 0, "make setup first"
     with Shell(ROOT, newcomer(home)) as shell:
-        assert follow(PAGE, shell, home / "release", 200) > 20
+        assert follow(PAGE, shell, home / "release", 300) > 20
