@@ -44,7 +44,7 @@ def wrong(block: Block) -> list[str]:
 
 def settings_mistakes(text: str) -> list[str]:
     try:
-        resolve(text, Path("/project/tslc.yaml"), {}, {})
+        resolve(text, Path("/project/tslc.yaml"), {"HOME": "/home/me"}, {})
     except TslcError as error:
         return [error.message]
     return []
