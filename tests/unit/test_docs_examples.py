@@ -6,6 +6,7 @@ Whole files are without a mistake; of a part only what is missing may be missing
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from pages import PAGES, Block, blocks, name_of
 from tslc.domain.archive_spec import KEYS, draft_spec
 from tslc.domain.golden.parse import parse_golden
 from tslc.domain.lint_rules import Severity
+from tslc.domain.node_files import CREDENTIALS
 from tslc.domain.settings import resolve
 from tslc.domain.settings_file import SECTIONS
 from tslc.errors import TslcError
@@ -91,3 +93,14 @@ def test_every_json_file_shown_can_be_used(page: Path) -> None:
 )
 def test_a_wrong_example_would_be_found(text: str, said: str) -> None:
     assert said in " ".join(wrong(Block(1, "yaml", text)))
+
+
+def test_no_variable_that_is_shown_to_workers_is_kept_from_them() -> None:
+    """TorchServe withholds what looks like a credential."""
+    shown = {
+        name
+        for page in PAGES
+        for name in re.findall(r"(?:api_key_env|dsn_env): (\w+)", page.read_text())
+    }
+    assert len(shown) == 2
+    assert {name for name in shown if re.fullmatch(CREDENTIALS, name)} == set()
