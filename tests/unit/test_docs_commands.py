@@ -16,8 +16,8 @@ from tslc.cli.main import cli
 # Its blocks are click's own, such as `tslc up [OPTIONS]`.
 USAGES = ROOT / "docs" / "reference" / "cli.md"
 ENGINE_FLAGS = "--vllm_engine."
-# What stands between two commands on a line.
-BETWEEN = re.compile(r"&&|\|\||;|\||\$\(|\)")
+# What stands between two commands on a line, or after the last.
+BETWEEN = re.compile(r"&&|\|\||;|\||\$\(|\)| >")
 
 
 def typed(text: str) -> Iterator[str]:

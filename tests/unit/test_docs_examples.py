@@ -18,6 +18,7 @@ from tslc.domain.archive_spec import KEYS, draft_spec
 from tslc.domain.golden.parse import parse_golden
 from tslc.domain.lint_rules import Severity
 from tslc.domain.node_files import CREDENTIALS
+from tslc.domain.releasing.plan_file import parse_plan
 from tslc.domain.settings import resolve
 from tslc.domain.settings_file import SECTIONS
 from tslc.errors import TslcError
@@ -37,6 +38,8 @@ def wrong(block: Block) -> list[str]:
     keys = set(document) if isinstance(document, dict) else set()
     if keys & set(SECTIONS[""]):
         return settings_mistakes(block.text)
+    if "steps" in keys:
+        return plan_mistakes(block.text)
     if "minWorkers" in keys or isinstance(document.get("handler"), dict):
         return config_mistakes(block.text, whole="minWorkers" in keys)
     if keys <= set(KEYS):
@@ -47,6 +50,14 @@ def wrong(block: Block) -> list[str]:
 def settings_mistakes(text: str) -> list[str]:
     try:
         resolve(text, Path("/project/tslc.yaml"), {"HOME": "/home/me"}, {})
+    except TslcError as error:
+        return [error.message]
+    return []
+
+
+def plan_mistakes(text: str) -> list[str]:
+    try:
+        parse_plan(text, "release.yaml")
     except TslcError as error:
         return [error.message]
     return []
@@ -88,6 +99,7 @@ def test_every_json_file_shown_can_be_used(page: Path) -> None:
         ("minWorkers: 1\nhandler: {}\n", "asyncCommunication"),
         ("handler: {guard: {treshold: 0.5}}", "treshold"),
         ("handler: {vllm_engine_config: {max_model_length: 1}}", "max_model_length"),
+        ("steps: [{split: 10%, backe: 10m}]", "backe"),
         ("sevrices: {}", "nobody reads"),
     ],
 )

@@ -11,13 +11,17 @@ from types import ModuleType
 import pytest
 
 from pages import ROOT, anchors
+from tslc.domain.evaluation import Answer
+from tslc.domain.evaluation.results import Figures
 from tslc.domain.lint_rules import Finding
 from tslc.domain.release.report import VersionReport
 from tslc.domain.release.state import Change
+from tslc.domain.releasing.document import Event, Release
 from tslc.domain.settings import FLAGS, VARIABLES
 from tslc.domain.settings_file import ENVIRONMENT_KEYS
 from tslc.errors import TslcError
-from tslc.verbs.rag import Figures, Passage
+from tslc.verbs.rag import Figures as RagFigures
+from tslc.verbs.rag import Passage
 
 REFERENCE = ROOT / "docs" / "reference"
 SETTINGS = (REFERENCE / "settings.md").read_text()
@@ -126,8 +130,13 @@ DOCUMENTS = {
     "tslc run --dry-run": written("run", "_plan_json"),
     "tslc chat": written("chat", "_as_json"),
     "tslc config": written("config", "command"),
+    "tslc eval": written("eval_report", "as_json"),
+    "figures of a version in it": names(Figures),
+    "an answer in it": names(Answer) | {"passed"},
+    "tslc release": names(Release) - {"data", "schema", "runner"} | names(Event),
+    "tslc release --dry-run": written("release", "command"),
     "tslc rag query": names(Passage),
-    "tslc rag eval": names(Figures),
+    "tslc rag eval": names(RagFigures),
     "tslc rag load": written("rag", "load_"),
 }
 
@@ -146,7 +155,7 @@ def told_keys() -> dict[str, set[str]]:
     table = CONTRACT.partition("## JSON")[2]
     found = {}
     for row in rows(table)[1:]:
-        name = row[0] if row[0].startswith("a ") else CODE.findall(row[0])[0]
+        name = row[0] if not row[0].startswith("`") else CODE.findall(row[0])[0]
         found[name] = {key for key in CODE.findall(row[1]) if re.fullmatch(r"[a-z_0-9]+", key)}
     return found
 
