@@ -2,10 +2,11 @@
 
 Why Sphinx: it has had releases for 18 years and has them still, and it makes of the same Markdown
 that one reads in the repository a site, with links checked down to the heading. MkDocs had its last
-release in 2024, and Material for MkDocs ends with 2026. Zensical, which follows it, is young (0.1)
-and has no way to link to a file outside of its folder, as these pages do (policies, dashboards).
+release in 2024, Material for MkDocs is no longer developed, and Zensical, which follows it, is young
+(0.1).
 
-The source folder is the repository's, so that a link leads to the same file here and there.
+The source folder is the repository's, so that a link leads to the same file here and there, also to
+one outside of docs/ (policies, dashboards).
 """
 
 project = "tslc"
@@ -13,7 +14,7 @@ author = "the authors of tslc"
 extensions = ["myst_parser"]
 source_suffix = {".md": "markdown"}
 root_doc = "docs/index"
-# Only what is named: a walk through .venv would take minutes.
+# Only what is named; a walk through .venv would be a long one.
 include_patterns = ["README.md", "docs/**", "deploy/**/README.md", "docker/README.md"]
 exclude_patterns = [
     ".*", ".venv", "archives", "benchmarks", "dist", "handlers", "site", "tests", "toolkit",
