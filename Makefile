@@ -10,6 +10,10 @@ GUARD ?= $(CACHE)/models/tiny-guard
 GUARD_FROM := archives/support-bot/make_guard.py $(wildcard \
   archives/support-bot/guard_training/*.py archives/support-bot/guard_training/texts/*.txt)
 UV_VERSION := 0.13.8
+# The site's generator, apart from .venv: it shares no package with what is served. docs/conf.py says
+# why it is this one. Sphinx 9.0 is the last one for Python 3.11.
+SPHINX := $(BIN)/python -m uv tool run --quiet --python $(BIN)/python --from sphinx==9.0.4 \
+  --with myst-parser==5.2.0 --with furo==2025.12.19 sphinx-build
 # A folder with wheels (PIP_FIND_LINKS) is used where there is one; elsewhere uv knows where the
 # CPU builds of torch are.
 TORCH_FROM := $(if $(PIP_FIND_LINKS),--find-links "$(PIP_FIND_LINKS)",--torch-backend cpu)
@@ -23,7 +27,7 @@ ALONE = $(BIN)/python -m uv tool run --quiet --python $(BIN)/python --from
 TEMPLATE := deploy/codepipeline/template.yaml
 WORKFLOW := deploy/github-actions/release.yml
 
-.PHONY: help setup model guard demo test lint lint-deploy bench check lock clean
+.PHONY: help setup model guard demo test lint lint-deploy docs bench check lock clean
 
 help: ## this menu
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -66,16 +70,20 @@ lint-deploy: setup
 	$(ALONE) zizmor==1.32.0 zizmor --offline --quiet $(WORKFLOW)
 	$(ALONE) check-jsonschema==0.39.0 check-jsonschema --builtin-schema vendor.github-workflows $(WORKFLOW)
 
+docs: setup ## the documentation as a site, in site/; a dead link or anchor is an error
+	$(SPHINX) --quiet --fresh-env --fail-on-warning --keep-going -c docs . site
+	@echo "site/index.html"
+
 bench: export TSLC_DEMO_GUARD := $(abspath $(GUARD))
 bench: setup model ## a benchmark: make bench NAME=serving
 	@test -n "$(NAME)" || { echo "which one? make bench NAME=$$(ls benchmarks | grep -v __ | sed 's/\.py$$//' | paste -sd'|')"; exit 2; }
 	$(BIN)/python -m benchmarks.$(NAME)
 
-check: lint test ## lint, then test
+check: lint docs test ## lint, the site, then test
 
 lock: setup ## resolve the lock files again
 	$(LOCK_WITH) --extra cpu $(TORCH_FROM) -o requirements-cpu.lock
 	$(LOCK_WITH) --extra gpu -o requirements-gpu.lock
 
-clean: ## remove .venv and built archives
-	rm -rf $(VENV) dist
+clean: ## remove .venv, built archives and the site
+	rm -rf $(VENV) dist site

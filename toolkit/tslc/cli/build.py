@@ -25,7 +25,14 @@ _PATH = click.Path(path_type=Path)
 @click.command(name="build")
 @click.argument("spec", type=_PATH)
 @click.option("--version", required=True, help="The version's name, as in 1.0.0.")
-@click.option("-o", "--output", type=_PATH, default=Path("dist"), show_default=True)
+@click.option(
+    "-o",
+    "--output",
+    type=_PATH,
+    default=Path("dist"),
+    show_default=True,
+    help="Where the archive goes.",
+)
 @click.option(
     "--format",
     "archive_format",
