@@ -34,7 +34,7 @@ def look(note: Path, home: Path) -> tuple[bool, str]:
             url = f"http://{reached(about['host'])}:{about['port']}/ready"
             status, said = ask(url)
             return status == 200, said
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, LookupError, TypeError) as error:
         return False, f"{type(error).__name__}: {error}"
     return True, "serves nothing"
 
