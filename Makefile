@@ -67,8 +67,10 @@ lint-docker: setup ## hadolint, and the compose file against the specification's
 
 sbom: setup ## what the images' Python environments consist of (CycloneDX), into dist/
 	@mkdir -p $(SBOM)
+	$(LOCK_WITH) --extra cpu -c requirements-cpu.lock $(TORCH_FROM) -o $(SBOM)/requirements-cpu.txt
+	$(LOCK_WITH) --extra gpu -c requirements-gpu.lock -o $(SBOM)/requirements-gpu.txt
 	for kind in cpu gpu; do $(TOOL) --from $(SBOM_TOOL) cyclonedx-py requirements \
-	  requirements-node-$$kind.lock --pyproject pyproject.toml --output-reproducible \
+	  $(SBOM)/requirements-$$kind.txt --pyproject pyproject.toml --output-reproducible \
 	  --output-file $(SBOM)/tslc-$$kind.cdx.json || exit; done
 
 try-image: model ## build the CPU image and run it, without a Docker engine (root, buildah, debootstrap)
@@ -84,8 +86,6 @@ check: lint test ## lint, then test
 lock: setup ## resolve the lock files again
 	$(LOCK_WITH) --extra dev --extra cpu $(TORCH_FROM) -o requirements-cpu.lock
 	$(LOCK_WITH) --extra dev --extra gpu -o requirements-gpu.lock
-	$(LOCK_WITH) --extra cpu -c requirements-cpu.lock $(TORCH_FROM) -o requirements-node-cpu.lock
-	$(LOCK_WITH) --extra gpu -c requirements-gpu.lock -o requirements-node-gpu.lock
 
 clean: ## remove .venv and built archives
 	rm -rf $(VENV) dist
