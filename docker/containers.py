@@ -5,6 +5,7 @@ A container has the machine's network and process numbers, which Docker's has no
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shlex
@@ -45,7 +46,9 @@ class Container:
         self.entry: list[str] = config["Entrypoint"]
         self.health: list[str] = config["Healthcheck"]["Test"][1:]
         self.name = said("from", image)
-        self.root = Path(said("mount", self.name)).resolve()
+        # The volume that the image declares would hide DATA.
+        said("config", "--volume", f"{config['WorkingDir']}-", self.name)
+        self.root = Path(said("mount", self.name))
         self._began = time.time()
 
     def start(self, *words: str, program: Sequence[str] = (), **how: Any) -> subprocess.Popen[str]:
@@ -72,20 +75,27 @@ class Container:
         self.run(program=self.health)
 
     def pids(self) -> list[int]:
-        """Its processes, oldest first."""
+        """Its processes: those whose root is its own, at whatever path that is mounted."""
+        root = self.root.stat()
         found = []
         for one in Path("/proc").iterdir():
-            if one.name.isdigit() and (one / "root").resolve() == self.root:
-                found.append((one.stat().st_ctime, int(one.name)))
-        return [pid for _, pid in sorted(found)]
+            with contextlib.suppress(OSError):
+                if one.name.isdigit() and os.path.samestat((one / "root").stat(), root):
+                    found.append(int(one.name))
+        return found
 
     def stop(self, running: subprocess.Popen[str]) -> None:
-        """As `docker stop`. Nothing of it may be left."""
-        os.kill(self.pids()[0], signal.SIGTERM)
+        """As `docker stop`: the signal is for the first process. Nothing may be left."""
+        first = shlex.join(self.entry)
+        for pid in self.pids():
+            words = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+            if shlex.join(words).startswith(first):
+                os.kill(pid, signal.SIGTERM)
+        began = time.monotonic()
         code, left = running.wait(_STOP_SECONDS), self.pids()
-        print(f"stopped with {code}; {len(left)} processes left", flush=True)
-        if left:
-            raise SystemExit(f"these are left: {left}")
+        print(f"stopped with {code} in {time.monotonic() - began:.0f} s", flush=True)
+        if code or left:
+            raise SystemExit(f"these are left: {left}" if left else f"it ended with {code}")
 
     def written(self) -> list[str]:
         """Files it wrote where a read-only root has none."""
@@ -95,4 +105,7 @@ class Container:
         return done.stdout.split()
 
     def remove(self) -> None:
+        for pid in self.pids():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         said("rm", self.name)
