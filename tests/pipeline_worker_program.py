@@ -81,5 +81,5 @@ class FollowedRelease:
 
 if __name__ == "__main__":
     folder = Path(sys.argv.pop(1))
-    release_step.release_step = lambda wish, settings, store: FollowedRelease(wish, folder)  # type: ignore[assignment, return-value]
+    release_step.release_step = lambda wish, *_: FollowedRelease(wish, folder)  # type: ignore[assignment, return-value]
     main()

@@ -1,4 +1,4 @@
-"""`make sbom` lists what an image has: all that a node needs, as locked, and no tool of development."""
+"""`make sbom` lists what an image has: what a node needs, as locked, and no tool of development."""
 
 from __future__ import annotations
 

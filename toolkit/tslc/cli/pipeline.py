@@ -14,6 +14,7 @@ from typing import Any
 
 import click
 
+from tslc.cli.eval import KEY_VARIABLE
 from tslc.cli.output import dry_run_option, emit, json_option, say
 from tslc.cli.settings_options import settings_options
 from tslc.cli.store_options import node_of, settings_of, store_options
@@ -102,6 +103,7 @@ def brief(
     "--jobs", type=click.IntRange(1, 64), default=4, show_default=True,
     help="Releases of so many models at once.",
 )  # fmt: skip
+@click.option("--url", help=f"Evaluate through a router; its key is in {KEY_VARIABLE}.")
 @click.option("--codepipeline-url", metavar="URL", help="CodePipeline, where it is not AWS's.")
 @click.option("--artifacts-url", metavar="URL", help="S3 of its artifacts, where it is not AWS's.")
 def worker(
@@ -112,6 +114,7 @@ def worker(
     poll_seconds: float,
     orphaned_after: float,
     jobs: int,
+    url: str | None,
     codepipeline_url: str | None,
     artifacts_url: str | None,
     **flags: Any,
@@ -148,12 +151,13 @@ def worker(
         region=region,
         artifact_endpoint=artifacts_url,
     )
+    key = os.environ.get(KEY_VARIABLE)
     client = CodePipeline(region, codepipeline_url)
     bench = Bench(
         wish,
         client,
         JobRecords(store, environment),
-        lambda release: release_step(release, settings, store),
+        lambda release: release_step(release, settings, store, os.environ, url, key),
         _log,
     )
     running = Worker(bench)

@@ -37,12 +37,14 @@ class StepResult:
 @dataclass(frozen=True)
 class ReleaseWish:
     """Of a version that is in the store. `plan` is a file, and what it names besides (questions to
-    be asked) lies in its folder; None when the release is only to be taken back."""
+    be asked) lies in its folder; None when the release is only to be taken back. `execution`: the
+    pipeline's; of one execution a release is begun once."""
 
     model: str
     environment: str
     version: str
     plan: Path | None = None
+    execution: str = ""
 
 
 class ReleaseStep(Protocol):

@@ -182,7 +182,7 @@ def _slice(bench: Bench, taken: Taken) -> tuple[Told, bool]:
     with tempfile.TemporaryDirectory(prefix="tslc-job-") as folder:
         try:
             plan = _plan(bench, taken, Path(folder))
-            step = bench.new_step(_wish(taken.action, plan))
+            step = bench.new_step(replace(_wish(taken.action, plan), execution=taken.job.execution))
             result = step.go_on(bench.wish.slice_seconds, bench.stopping)
         except TslcError as error:
             return told_of_error(error, token), False
