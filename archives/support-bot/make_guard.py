@@ -44,7 +44,7 @@ from guard_training import packaged
 _HERE = Path(__file__).parent
 _SEED = 7
 _FROZEN = 6
-_EXAMPLES = 5500
+_EXAMPLES = 6000
 _STAMP = "training.json"
 _PLAINLY = "This model exercises code paths. It protects nobody."
 

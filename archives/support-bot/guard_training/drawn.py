@@ -163,6 +163,23 @@ def answered(build: Builder, measured: Sequence[str]) -> None:
             build.made.append(agent(question[:300], part, codes, source, question))
 
 
+def strayed(build: Builder, count: int) -> None:
+    """Answers that have nothing to do with their harmless questions: what is said counts."""
+    chance = build.chance
+    told = [one for one in build.made if one.turns[-1].role is Role.AGENT]
+    questions = [
+        one.turns[0].text
+        for one in build.made
+        if not one.codes and len(one.turns) == 1 and len(one.turns[0].text) < 120
+    ]
+    unsafe = [one for one in told if one.codes]
+    safe = [one for one in told if not one.codes]
+    for number in range(count):
+        one = chance.choice(unsafe if number % 2 else safe)
+        text = one.turns[-1].text
+        build.made.append(agent(chance.choice(questions), text, one.codes, "strayed", one.group))
+
+
 def longer(build: Builder, count: int) -> None:
     """Conversations of several turns: only the last counts."""
     chance = build.chance

@@ -80,6 +80,7 @@ def lots(seed: int) -> Lots:
     drawn.passages(build)
     drawn.others_prose(build, [name for name in prose.locked() if name not in _never_read()])
     drawn.answered(build, harmful)
+    drawn.strayed(build, 1600)
     drawn.longer(build, 700)
     found = Lots(unseen=never)
     for one in dict.fromkeys(build.made):
