@@ -27,6 +27,8 @@ CHECK_SCHEMA := check-jsonschema==0.39.0
 SBOM_TOOL := cyclonedx-bom==7.5.0
 SBOM ?= dist
 export TSLC_DEMO_MODEL := $(abspath $(MODEL))
+# Made for the demo; the tests use it where it is there.
+export TSLC_DEMO_GUARD = $(if $(wildcard $(GUARD)/config.json),$(abspath $(GUARD)))
 
 TEMPLATE := deploy/codepipeline/template.yaml
 WORKFLOW := deploy/github-actions/release.yml
@@ -57,7 +59,8 @@ guard: $(GUARD)/config.json ## make the demo's tiny guard (minutes, once, outsid
 $(GUARD)/config.json: $(GUARD_FROM) | $(VENV)/.ready $(MODEL)/config.json
 	$(BIN)/python archives/support-bot/make_guard.py "$(GUARD)" --tokenizer "$(MODEL)"
 
-demo: setup model ## the main job: build, push, split, promote, roll back; a real model answers
+demo: export TSLC_DEMO_GUARD = $(abspath $(GUARD))
+demo: setup model guard ## the main job: build, push, split, promote, roll back; a real model answers
 	$(BIN)/python archives/quickstart/demo.py
 
 test: setup model ## every test, from units to a real model behind a real TorchServe
@@ -94,7 +97,6 @@ sbom: setup ## what the images' Python environments consist of (CycloneDX), into
 try-image: model ## build the CPU image and run it, without a Docker engine (root, buildah, debootstrap)
 	docker/try-image "$(MODEL)"
 
-bench: export TSLC_DEMO_GUARD := $(abspath $(GUARD))
 bench: setup model ## a benchmark: make bench NAME=serving
 	@test -n "$(NAME)" || { echo "which one? make bench NAME=$$(ls benchmarks | grep -v __ | sed 's/\.py$$//' | paste -sd'|')"; exit 2; }
 	$(BIN)/python -m benchmarks.$(NAME)

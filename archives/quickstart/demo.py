@@ -3,8 +3,7 @@
 Builds quickstart 1.0.0 and 1.1.0 (another system prompt), starts a node (TorchServe, router, agent
 and a store), signs and pushes both, gives 1.0.0 the traffic, splits it 90/10 and counts a thousand
 real answers, promotes 1.1.0, rolls back, shows the history, stops everything and looks for
-leftovers. Where TSLC_DEMO_GUARD names a guard model, also a model that answers from documents
-behind it (support_bot.py). Ends with 1 at the first command that fails, and when an answer or a
+leftovers. Before that, a model that answers from documents behind a guard (support_bot.py). Ends with 1 at the first command that fails, and when an answer or a
 count is wrong.
 """
 
@@ -64,7 +63,7 @@ class Demo:
         self.environment: dict[str, str] = {
             **inherited,
             "TSLC_DEMO_MODEL": os.environ["TSLC_DEMO_MODEL"],
-            "TSLC_DEMO_GUARD": os.environ.get("TSLC_DEMO_GUARD", ""),
+            "TSLC_DEMO_GUARD": os.environ["TSLC_DEMO_GUARD"],
             "TSLC_HOME": str(scratch),
             "TSLC_CONFIG": str(settings),
         }
@@ -115,11 +114,10 @@ class Demo:
         self.tslc("rollback", "quickstart", "--wait", "--reason", "it talks of lighthouses")
         self.ask(WHO)
 
-        if os.environ.get("TSLC_DEMO_GUARD"):
-            self.step("A model that answers from documents, with a guard around it")
-            self.support_bot()
+        self.step("7. A model that answers from documents, with a guard around it (a tiny one)")
+        self.support_bot()
 
-        self.step("7. Who did what, when and why")
+        self.step("8. Who did what, when and why")
         self.tslc("history")
         self.tslc("history", "verify")
 
@@ -210,7 +208,7 @@ def main() -> None:
         try:
             demo.run()
         finally:
-            demo.step("8. Stop everything")
+            demo.step("9. Stop everything")
             demo.tslc("down")
         left = demo.leftovers()
         if left:
