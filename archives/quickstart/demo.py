@@ -2,9 +2,9 @@
 
 Builds quickstart 1.0.0 and 1.1.0 (another system prompt), starts a node (TorchServe, router, agent
 and a store), signs and pushes both, gives 1.0.0 the traffic, splits it 90/10 and counts a thousand
-real answers, promotes 1.1.0, rolls back, shows the history, stops everything and looks for
-leftovers. Before that, a model that answers from documents behind a guard (support_bot.py). Ends with 1 at the first command that fails, and when an answer or a
-count is wrong.
+real answers, promotes 1.1.0, rolls back, serves a model that answers from documents behind a guard
+(support_bot.py), shows the history, stops everything and looks for leftovers. Ends with 1 at the
+first command that fails, and when an answer or a count is wrong.
 """
 
 from __future__ import annotations
