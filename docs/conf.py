@@ -1,9 +1,11 @@
 """The site that `make docs` builds: Sphinx, with MyST for Markdown and Furo for its looks.
 
 Why Sphinx: it has had releases for 18 years and has them still, and it makes of the same Markdown
-that one reads in the repository a site, with links checked down to the heading. MkDocs had its
-last release in 2024, Material for MkDocs is no longer developed, and Zensical, which follows it, is
-young (0.1).
+that one reads in the repository a site, with links checked down to the heading. MkDocs had its last
+release in 2024, Material for MkDocs is no longer developed, and Zensical, its successor, is young.
+
+The source folder is the repository's, so that a link leads to the same file here and there, also to
+one outside of docs/ (policies, dashboards).
 """
 
 project = "tslc"
