@@ -37,7 +37,14 @@ _REGION = (
     "IllegalLocationConstraintException",
     "301",
 )
-_DENIED = ("AccessDenied", "403", "Forbidden", "AllAccessDisabled", "AccountProblem")
+_DENIED = (
+    "AccessDenied",
+    "AccessDeniedException",
+    "403",
+    "Forbidden",
+    "AllAccessDisabled",
+    "AccountProblem",
+)
 _BUSY = ("SlowDown", "InternalError", "ServiceUnavailable", "RequestTimeout", "500", "502", "503")
 _DAMAGED = (
     "BadDigest",

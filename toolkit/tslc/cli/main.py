@@ -31,6 +31,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "keys": ("keys", "Make, list and revoke the API keys of an environment."),
     "lint": ("lint", "Check model configs and archive specs, and say how to mend them."),
     "list": ("list_versions", "List the versions in the store."),
+    "pipeline": ("pipeline", "The pipeline on AWS: its template, and its worker."),
     "promote": ("promote", "Give a version all of a model's traffic."),
     "pull": ("pull", "Bring a version from the store, every byte verified."),
     "push": ("push", "Put a version into the store; only what it lacks is sent."),

@@ -7,6 +7,7 @@
     environments/<env>/history/<generation>.json  what it was, immutable
     environments/<env>/nodes/<node>.json          what a node reports
     environments/<env>/releases/<model>.json      a model's last release, and how far it is
+    environments/<env>/jobs/<model>.json          the last job of a pipeline's release
 
 Law: `read_key(key_of(place)) == place`. A key of another form is nobody's: tslc leaves it alone.
 """
@@ -97,6 +98,14 @@ def node_key(environment: str, node: str) -> str:
 
 def release_key(environment: str, model: str) -> str:
     return f"{ENVIRONMENTS}{environment}/releases/{model}.json"
+
+
+def jobs_prefix(environment: str) -> str:
+    return f"{ENVIRONMENTS}{environment}/jobs/"
+
+
+def job_key(environment: str, model: str) -> str:
+    return f"{jobs_prefix(environment)}{model}.json"
 
 
 def key_of(place: Place) -> str:

@@ -1,0 +1,112 @@
+"""`tslc pipeline`."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import socket
+import time
+from types import FrameType
+from typing import Any
+
+import click
+
+from tslc.cli.output import say
+from tslc.cli.store_options import node_of, settings_of, store_options
+from tslc.domain.pipeline.action import ACTION_VERSION, PROVIDER
+
+
+@click.group("pipeline")
+def command() -> None:
+    """The pipeline on AWS: written from tslc.yaml, and the worker of its long releases."""
+
+
+@command.command("worker")
+@store_options
+@click.option("--provider", default=PROVIDER, show_default=True, help="Of the action type.")
+@click.option("--action-version", default=ACTION_VERSION, show_default=True, help="Likewise.")
+@click.option(
+    "--slice", "slice_seconds", type=click.FloatRange(0.1, 600), default=60, show_default=True,
+    help="Seconds a job takes at most; the next one goes on.",
+)  # fmt: skip
+@click.option(
+    "--poll", "poll_seconds", type=click.FloatRange(0.1, 300), default=10, show_default=True,
+    help="Seconds between looks for jobs.",
+)  # fmt: skip
+@click.option(
+    "--orphaned-after", type=click.FloatRange(0.1, 3600), default=300, show_default=True,
+    help="Take up jobs that no worker has touched for so many seconds.",
+)  # fmt: skip
+@click.option(
+    "--jobs", type=click.IntRange(1, 64), default=4, show_default=True,
+    help="Releases of so many models at once.",
+)  # fmt: skip
+@click.option("--codepipeline-url", metavar="URL", help="CodePipeline, where it is not AWS's.")
+@click.option("--artifacts-url", metavar="URL", help="S3 of its artifacts, where it is not AWS's.")
+def worker(
+    name: str,
+    provider: str,
+    action_version: str,
+    slice_seconds: float,
+    poll_seconds: float,
+    orphaned_after: float,
+    jobs: int,
+    codepipeline_url: str | None,
+    artifacts_url: str | None,
+    **flags: Any,
+) -> None:
+    """Carry out the releases that a CodePipeline action asks for, in one environment.
+
+    Each job goes on with its release for a slice of time and tells CodePipeline how far it is; the
+    next job goes on. Whoever is killed loses nothing: another worker goes on. SIGTERM ends it when
+    the jobs it works on are told of.
+    """
+    from tslc.adapters.codepipeline import ActionType, CodePipeline
+    from tslc.adapters.job_records import JobRecords
+    from tslc.errors import BadInput
+    from tslc.verbs.pipeline.job import Bench, WorkerWish
+    from tslc.verbs.pipeline.release_step import release_step
+    from tslc.verbs.pipeline.worker import Worker
+    from tslc.verbs.store_access import open_store
+
+    if orphaned_after < 3 * slice_seconds:
+        hint = f"--orphaned-after {3 * slice_seconds:g}"
+        raise BadInput("a job that is worked on would be taken for one that was left", hint=hint)
+    settings = settings_of(flags)
+    environment = settings.environment().name
+    store = open_store(settings, node_of(name))
+    region = os.environ.get("AWS_REGION") or settings.store.region
+    wish = WorkerWish(
+        environment=environment,
+        worker=f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}",
+        action=ActionType(provider, action_version),
+        slice_seconds=slice_seconds,
+        poll_seconds=poll_seconds,
+        orphaned_after=orphaned_after,
+        jobs=jobs,
+        region=region,
+        artifact_endpoint=artifacts_url,
+    )
+    client = CodePipeline(region, codepipeline_url)
+    bench = Bench(
+        wish,
+        client,
+        JobRecords(store, environment),
+        lambda release: release_step(release, settings, store),
+        _log,
+    )
+    running = Worker(bench)
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        running.stop()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+    _log(f"worker {wish.worker} releases in {environment}")
+    running.run()
+
+
+def _log(text: str) -> None:
+    stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    say(f"{stamp} {text}")
