@@ -7,19 +7,79 @@ import secrets
 import signal
 import socket
 import time
+from dataclasses import asdict
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import click
 
-from tslc.cli.output import say
+from tslc.cli.output import dry_run_option, emit, json_option, say
+from tslc.cli.settings_options import settings_options
 from tslc.cli.store_options import node_of, settings_of, store_options
 from tslc.domain.pipeline.action import ACTION_VERSION, PROVIDER
+
+_PATH = click.Path(path_type=Path)
 
 
 @click.group("pipeline")
 def command() -> None:
     """The pipeline on AWS: written from tslc.yaml, and the worker of its long releases."""
+
+
+@command.command("render")
+@click.option(
+    "--out", type=_PATH, default=Path("deploy/codepipeline"), show_default=True,
+    help="Where template.yaml and buildspecs/ go.",
+)  # fmt: skip
+@settings_options
+@dry_run_option
+@json_option
+def render_(out: Path, dry_run: bool, as_json: bool, **flags: Any) -> None:
+    """Write the CloudFormation template and the buildspecs from the section pipeline: of tslc.yaml.
+
+    Files that are so already are left as they are.
+    """
+    from tslc.verbs.pipeline.render import render
+
+    done = render(settings_of(flags), out, dry_run=dry_run)
+    document = {"folder": str(out), "files": sorted(done.files), "changed": sorted(done.changed)}
+    said = "would write" if dry_run else "wrote"
+    lines = [f"{said if one in done.changed else 'unchanged'} {out / one}" for one in done.files]
+    emit({**document, "dry_run": dry_run}, "\n".join(lines), as_json=as_json)
+
+
+@command.command("brief")
+@click.argument("model")
+@click.argument("version")
+@click.option("--evaluation", type=_PATH, help="A file with what `tslc eval` said.")
+@click.option("--out", type=_PATH, help="Write the whole text into this file.")
+@click.option("--short", is_flag=True, help="Print one line, short enough for an approval.")
+@store_options
+@json_option
+def brief(
+    model: str,
+    version: str,
+    evaluation: Path | None,
+    out: Path | None,
+    short: bool,
+    name: str,
+    as_json: bool,
+    **flags: Any,
+) -> None:
+    """Say what VERSION would change in an environment, for whoever has to approve it."""
+    from tslc.adapters.node_folder import write_atomically
+    from tslc.adapters.source_files import read_text
+    from tslc.verbs.pipeline.brief import make_brief
+    from tslc.verbs.store_access import open_store
+
+    settings = settings_of(flags)
+    text = read_text(evaluation) if evaluation else ""
+    store = open_store(settings, node_of(name))
+    made = make_brief(store, settings.environment().name, model, version, text)
+    if out is not None:
+        write_atomically(out, made.full)
+    emit(asdict(made), made.short if short else made.full.rstrip(), as_json=as_json)
 
 
 @command.command("worker")

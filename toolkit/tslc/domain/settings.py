@@ -28,6 +28,8 @@ from tslc.domain.settings_model import (
     StoreSettings,
     unlisted,
 )
+from tslc.domain.settings_pipeline import SECTION as PIPELINE
+from tslc.domain.settings_pipeline import PipelineSettings, read_pipeline
 from tslc.domain.settings_values import (
     BucketUrl,
     EncryptionType,
@@ -130,7 +132,26 @@ class _Resolver:
             # It would have no rules.
             problem, fix = unlisted(default.value, environments)
             self._wrong(default.origin, "default_environment", problem, fix)
-        return Settings(cache, store, environments, default.value)
+        return Settings(cache, store, environments, default.value, self._pipeline(environments))
+
+    def _pipeline(self, environments: Mapping[str, object]) -> PipelineSettings | None:
+        prefix = f"{PIPELINE}."
+        written = {
+            key.removeprefix(prefix): one
+            for key, one in self._file.values.items()
+            if key.startswith(prefix)
+        }
+        if not written:
+            return None
+        values = {key: one.value for key, one in written.items()}
+        found, mistakes = read_pipeline(values, environments)
+        first = min(one.line for one in written.values())
+        for key, one in mistakes:
+            line = written[key].line if key in written else first
+            self._wrong(Origin(Rank.FILE, self._at(line)), one.where, one.problem, one.fix)
+        for key, at in written.items():
+            self.sources[f"{prefix}{key}"] = Sourced(at.value, self._in_file(at))
+        return found
 
     def _store(self) -> StoreSettings:
         url: Sourced[StoreUrl] = self._one("store.url", read.read_store_url, LocalStore())

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from tslc.domain import settings_pipeline
 from tslc.domain.marked_yaml import Node, YamlProblem, read_yaml
 from tslc.domain.settings_values import CREDENTIALS_FIX, WrongValue, read_environment
 from tslc.domain.vocabulary import unknown_word
@@ -16,10 +17,11 @@ from tslc.errors import Mistake
 
 FILE_NAME = "tslc.yaml"
 SECTIONS: Mapping[str, tuple[str, ...]] = {
-    "": ("store", "cache", "environments", "default_environment"),
+    "": ("store", "cache", "environments", "default_environment", "pipeline"),
     "store": ("url", "endpoint_url", "region", "encryption"),
     "store.encryption": ("type", "key_id"),
     "cache": ("path", "max_size"),
+    "pipeline": settings_pipeline.KEYS,
 }
 ENVIRONMENTS = "environments"
 ENVIRONMENT_KEYS = ("trusted_keys", "allow_unsigned", "allow_version_header", "strategy")

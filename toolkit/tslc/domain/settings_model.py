@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from tslc.domain.release.state import Strategy
+from tslc.domain.settings_pipeline import PipelineSettings
 from tslc.domain.settings_values import EncryptionType, LocalStore, StoreUrl
 from tslc.domain.vocabulary import nearest
 from tslc.errors import BadInput
@@ -90,6 +91,7 @@ class Settings:
     store: StoreSettings = field(default_factory=StoreSettings)
     environments: Mapping[str, EnvironmentSettings] = field(default_factory=dict)
     default_environment: str = UNNAMED
+    pipeline: PipelineSettings | None = None
 
     def environment(self, name: str | None = None) -> EnvironmentSettings:
         """The one called `name`, or the default one.
