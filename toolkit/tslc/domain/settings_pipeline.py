@@ -141,3 +141,9 @@ def read_pipeline(
         "name", f"{read['model']}-release".lower().replace("_", "-").replace(".", "-")[:32]
     )
     return PipelineSettings(**read), []  # type: ignore[arg-type]
+
+
+def _name_of(model: str) -> str:
+    """A pipeline's name for a model's."""
+    plain = re.sub(r"[^a-z0-9]+", "-", model.lower()).strip("-")[:22].rstrip("-")
+    return f"{plain if plain[:1].isalpha() else f'm-{plain}'}-release"

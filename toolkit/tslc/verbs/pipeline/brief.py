@@ -1,4 +1,4 @@
-"""`tslc pipeline brief`: what a version would change in an environment, and how it was evaluated."""
+"""`tslc pipeline brief`: what a version would change in an environment, and its evaluation."""
 
 from __future__ import annotations
 
