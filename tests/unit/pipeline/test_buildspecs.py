@@ -35,15 +35,6 @@ def test_a_buildspec_calls_only_tslc_and_pip(path: Path) -> None:
             assert set(words) <= {"tslc", "pip", "tee", *BUILTINS}, command
 
 
-@pytest.mark.parametrize("path", SPECS, ids=lambda path: path.stem)
-def test_every_variable_of_a_buildspec_is_given_by_the_template_or_made_before(path: Path) -> None:
-    template = (FOLDER.parent / "template.yaml").read_text()
-    given = set(re.findall(r"Name: ([A-Z_]+)", template)) | {"VERSION", "REASON"}
-    used = set(re.findall(r"\$\{?([A-Z_]+)", re.sub(r"#.*", "", path.read_text())))
-    codebuild = {"CODEBUILD_RESOLVED_SOURCE_VERSION", "CODEBUILD_SRC_DIR_"}
-    assert used <= given | codebuild
-
-
 def test_commands_share_a_shell_and_variables_are_handed_on(ran: object) -> None:
     built = ran(  # type: ignore[operator]
         """

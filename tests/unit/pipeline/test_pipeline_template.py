@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -230,6 +231,30 @@ def test_every_log_group_artifact_and_topic_is_encrypted_with_the_pipelines_key(
             assert kinds[group] == "AWS::Logs::LogGroup"
         if kind == "AWS::SNS::Topic":
             assert properties["KmsMasterKeyId"] == "Key"
+
+
+@pytest.mark.parametrize("name", ["build", "test", "push", "stage", "evaluate"])
+def test_a_project_is_given_every_variable_its_buildspec_uses(
+    resources: dict[str, Any], name: str
+) -> None:
+    project = f"{name.capitalize()}Project"
+    environment = resources[project]["Properties"]["Environment"]["EnvironmentVariables"]
+    given = {one["Name"] for one in environment if one is not None}
+    actions = [
+        one["Configuration"]
+        for stage in resources["Pipeline"]["Properties"]["Stages"]
+        for one in stage["Actions"]
+        if one["Configuration"].get("ProjectName") == project
+    ]
+    assert len(actions) == 1
+    given |= {one["name"] for one in json.loads(actions[0].get("EnvironmentVariables", "[]"))}
+    text = re.sub(r"#.*", "", (FOLDER / "buildspecs" / f"{name}.yml").read_text())
+    used = set(re.findall(r"\$\{?(\w+)", text)) | set(re.findall(r'"\$(\w+)"', text))
+    made = set(re.findall(r"export (\w+)=", text))
+    of_codebuild = {"CODEBUILD_RESOLVED_SOURCE_VERSION", "CODEBUILD_SRC_DIR_Built"}
+    assert used - made - of_codebuild <= given
+    # What is given is used, by a command or by tslc itself.
+    assert {one for one in given if not one.startswith("TSLC_")} <= used
 
 
 def test_production_waits_for_an_approval_that_shows_the_brief(resources: dict[str, Any]) -> None:
