@@ -1,8 +1,8 @@
 """A server that speaks CodePipeline's wire protocol to job workers, on loopback.
 
 What comes in and what goes out is checked against the shapes of botocore's own service model, so
-that neither the worker nor this server can drift from the real one unseen. It speaks what botocore
-speaks: RPC v2 CBOR, and JSON 1.1 to clients that know no other.
+that neither the worker nor this server can drift from the real one unseen. It speaks JSON 1.1, and
+RPC v2 CBOR, which the service model names as well.
 
 What it holds of CodePipeline's rules: a job is given out by a poll with a nonce, belongs to who
 acknowledges it with that nonce, and is given out again when nobody does; one that is told of with a
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 import threading
 import time
 import uuid
@@ -330,6 +331,11 @@ class _Handler(BaseHTTPRequestHandler):
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     pipeline: Pipeline
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A worker that is killed leaves its connection; anything else is to be seen."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
 
 
 @dataclass(frozen=True)

@@ -53,9 +53,13 @@ class _Loader(yaml.SafeLoader):
     """CloudFormation's short forms, resolved as for the example."""
 
 
-def _sub(loader: _Loader, node: yaml.ScalarNode) -> str:
-    text = str(loader.construct_scalar(node))
-    for name, value in WITHIN.items():
+def _sub(loader: _Loader, node: yaml.Node) -> str:
+    own: dict[str, str] = {}
+    if isinstance(node, yaml.SequenceNode):
+        text, own = loader.construct_sequence(node, deep=True)
+    else:
+        text = str(loader.construct_scalar(node))
+    for name, value in {**WITHIN, **{f"${{{key}}}": one for key, one in own.items()}}.items():
         text = text.replace(name, value)
     return text
 
@@ -79,6 +83,13 @@ _Loader.add_constructor("!GetAtt", _get)
 _Loader.add_constructor("!If", _if)
 _Loader.add_constructor(
     "!Ref", lambda loader, node: REFERENCES.get(str(node.value), str(node.value))
+)
+_Loader.add_constructor(
+    "!Select", lambda loader, node: (said := loader.construct_sequence(node, deep=True))[1][said[0]]
+)
+_Loader.add_constructor(
+    "!Split",
+    lambda loader, node: (said := loader.construct_sequence(node, deep=True))[1].split(said[0]),
 )
 for other in ("!Not", "!Equals"):
     _Loader.add_constructor(other, lambda loader, node: loader.construct_sequence(node, deep=True))

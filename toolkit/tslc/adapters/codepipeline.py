@@ -6,6 +6,7 @@ becomes ours here. boto3 is imported when a client is made.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -55,7 +56,7 @@ class CodePipeline:
         from botocore.config import Config
 
         config = Config(
-            retries={"mode": "adaptive", "total_max_attempts": _ATTEMPTS},
+            retries={"mode": "adaptive", **_attempts()},
             connect_timeout=_CONNECT_SECONDS,
             read_timeout=_READ_SECONDS,
         )
@@ -138,6 +139,11 @@ class CodePipeline:
             if _code(error) in _GONE:
                 raise JobGone(f"CodePipeline takes no answer for job {target}") from error
             raise
+
+
+def _attempts() -> dict[str, int]:
+    """AWS's own variable wins."""
+    return {} if "AWS_MAX_ATTEMPTS" in os.environ else {"total_max_attempts": _ATTEMPTS}
 
 
 def _code(error: TslcError) -> str:

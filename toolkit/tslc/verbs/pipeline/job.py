@@ -155,7 +155,7 @@ def _give_back(bench: Bench, action: ReleaseAction, why: str) -> None:
 
 def work(bench: Bench, taken: Taken) -> None:
     """Go on with the release for a slice of time and tell what came of it."""
-    told = _told(bench, taken)
+    told, ended = _slice(bench, taken)
     try:
         bench.codepipeline.tell(taken.job.id, told)
     except JobGone:
@@ -166,26 +166,27 @@ def work(bench: Bench, taken: Taken) -> None:
         bench.say(f"job {taken.job.id}: CodePipeline could not be told: {error.message}")
         return
     bench.say(f"{taken.action.model} {taken.action.version}: {_said(told)}")
-    if isinstance(told, Failed) and not _ended_well(bench, taken, told):
+    if isinstance(told, Failed) and not ended and not _ended_well(bench, taken, told):
         return  # The note stays open: somebody tries again.
     stage = Stage.BETWEEN if isinstance(told, GoesOn) else Stage.ENDED
     _restage(bench, taken.action.model, taken.note, stage)
 
 
-def _told(bench: Bench, taken: Taken) -> Told:
-    """What one slice comes to."""
+def _slice(bench: Bench, taken: Taken) -> tuple[Told, bool]:
+    """What one slice comes to, and whether the release itself says so: after an error it may hold
+    traffic still."""
     try:
         token = token_of(taken.job, taken.action)
     except BadInput as error:
-        return Failed(FailureKind.CONFIGURATION, cut(error.message, MOST_MESSAGE))
+        return Failed(FailureKind.CONFIGURATION, cut(error.message, MOST_MESSAGE)), False
     with tempfile.TemporaryDirectory(prefix="tslc-job-") as folder:
         try:
             plan = _plan(bench, taken, Path(folder))
             step = bench.new_step(_wish(taken.action, plan))
             result = step.go_on(bench.wish.slice_seconds, bench.stopping)
         except TslcError as error:
-            return told_of_error(error, token)
-    return told_of(result, token)
+            return told_of_error(error, token), False
+    return told_of(result, token), True
 
 
 def _ended_well(bench: Bench, taken: Taken, told: Failed) -> bool:
