@@ -18,7 +18,12 @@ LOCK_WITH = $(BIN)/python -m uv pip compile --quiet pyproject.toml --extra dev -
   --no-emit-index-url --no-emit-find-links --no-header --no-annotate
 export TSLC_DEMO_MODEL := $(abspath $(MODEL))
 
-.PHONY: help setup model guard demo test lint bench check lock clean
+# Linters of what is deployed; each in an environment of its own, out of the project's.
+ALONE = $(BIN)/python -m uv tool run --quiet --python $(BIN)/python --from
+TEMPLATE := deploy/codepipeline/template.yaml
+WORKFLOW := deploy/github-actions/release.yml
+
+.PHONY: help setup model guard demo test lint lint-deploy bench check lock clean
 
 help: ## this menu
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,11 +54,17 @@ demo: setup model ## the main job: build, push, split, promote, roll back; a rea
 test: setup model ## every test, from units to a real model behind a real TorchServe
 	$(BIN)/python -m pytest -n 2
 
-lint: setup ## ruff, mypy, the architecture's arrows
+lint: setup lint-deploy ## ruff, mypy, the architecture's arrows, what is in deploy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+lint-deploy: setup
+	$(ALONE) cfn-lint==1.58.0 cfn-lint $(TEMPLATE)
+	$(ALONE) checkov==3.3.30 checkov --framework cloudformation -f $(TEMPLATE) --compact --quiet --skip-download
+	$(ALONE) zizmor==1.32.0 zizmor --offline --quiet $(WORKFLOW)
+	$(ALONE) check-jsonschema==0.39.0 check-jsonschema --builtin-schema vendor.github-workflows $(WORKFLOW)
 
 bench: export TSLC_DEMO_GUARD := $(abspath $(GUARD))
 bench: setup model ## a benchmark: make bench NAME=serving
