@@ -74,6 +74,8 @@ MANIFEST = "models/bot/1.0.0/manifest.json"
 STATE = "environments/production/state.json"
 ENTRY = "environments/production/history/0000000007.json"
 REPORT = "environments/production/nodes/n1.json"
+RELEASE = "environments/production/releases/bot.json"
+JOB = "environments/production/jobs/bot.json"
 
 
 @pytest.mark.parametrize("role", ROLES)
@@ -94,9 +96,9 @@ def test_a_node_writes_its_report_alone_and_nobody_else_writes_one() -> None:
 
 
 def test_only_a_releaser_changes_an_environment_and_nobody_deletes_in_one() -> None:
-    for key in (STATE, ENTRY):
+    for key in (STATE, ENTRY, RELEASE, JOB):
         assert [role for role in ROLES if allows(role, "s3:PutObject", key)] == ["releaser"]
-    for key in (STATE, ENTRY, REPORT):
+    for key in (STATE, ENTRY, REPORT, RELEASE, JOB):
         assert not any(allows(role, "s3:DeleteObject", key) for role in ROLES)
 
 

@@ -209,9 +209,7 @@ def test_only_who_pushes_signs_and_only_the_worker_changes_production(
         *("EvaluateNetworkPolicy", "PipelineRole", "WorkerPolicy"),
     ],
 )
-def test_parliament_finds_nothing(
-    resources: dict[str, Any], name: str
-) -> None:
+def test_parliament_finds_nothing(resources: dict[str, Any], name: str) -> None:
     document = {"Version": "2012-10-17", "Statement": statements(resources, name)}
     found = parliament.analyze_policy_string(json.dumps(document))
     assert [f"{one.issue}: {one.detail} {one.location}" for one in found.findings] == []
