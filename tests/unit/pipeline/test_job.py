@@ -19,6 +19,7 @@ from tslc.domain.pipeline.action import (
     Job,
     read_action,
 )
+from tslc.domain.pipeline.brief import short
 from tslc.domain.pipeline.record import Execution, JobRecord, Next, Stage, after_end
 from tslc.domain.pipeline.step import Phase, StepResult
 from tslc.domain.pipeline.told import (
@@ -34,6 +35,7 @@ from tslc.domain.pipeline.told import (
     told_of,
     told_of_error,
 )
+from tslc.domain.version_diff import Change, Part, PartDiff
 from tslc.errors import BadFile, BadInput, Inconclusive, Refused, RemoteFailed
 
 SAID = {"Model": "bot", "Environment": "production", "Version": "1.1.0", "Plan": "a/release.yaml"}
@@ -80,7 +82,7 @@ def test_a_job_with_the_token_of_another_release_is_refused() -> None:
     action = read_action(SAID)
     assert token_of(Job("1", SAID), action) == TOKEN
     assert token_of(Job("1", SAID, token=replace(TOKEN, failures=2).render()), action).failures == 2
-    with pytest.raises(BadInput, match="bot 1.0.0"):
+    with pytest.raises(BadInput, match=r"bot 1\.0\.0"):
         token_of(Job("1", SAID, token=Token("production", "bot 1.0.0").render()), action)
 
 
@@ -198,3 +200,13 @@ def test_an_artifact_that_is_more_than_files_of_its_own_is_refused(
 def test_what_is_no_zip_is_told_as_such(tmp_path: Path, content: bytes) -> None:
     with pytest.raises(BadInput, match="no zip that can be read"):
         unpack(content, PLACE, tmp_path)
+
+
+CHANGES = st.lists(st.builds(Change, st.text(max_size=300), st.text(), st.text()), max_size=30)
+
+
+@given(st.lists(st.builds(PartDiff, st.sampled_from(Part), CHANGES.map(tuple), st.integers(0, 9))))
+def test_a_short_brief_is_one_line_that_an_approval_takes(parts: list[PartDiff]) -> None:
+    said = short("bot 2 for production, in place of 1", tuple(parts), "passed\n" * 200)
+    assert len(said) <= 900
+    assert len(said.splitlines()) == 1

@@ -23,7 +23,7 @@ from tslc.domain.pipeline.action import (
 )
 from tslc.domain.pipeline.record import Execution
 from tslc.domain.pipeline.told import Failed, GoesOn, Succeeded, Told
-from tslc.errors import Refused, TslcError
+from tslc.errors import Refused, RemoteFailed, TslcError
 
 _IN_PROGRESS = "InProgress"
 _GONE = ("InvalidJobStateException", "JobNotFoundException")
@@ -128,7 +128,10 @@ class CodePipeline:
             if _code(error) in _UNKNOWN:
                 return None
             raise
-        return Execution(found["pipelineExecution"]["status"])
+        status = str(found["pipelineExecution"]["status"])
+        if status not in list(Execution):
+            raise RemoteFailed(f"CodePipeline says {status!r} of {pipeline} {execution}")
+        return Execution(status)
 
     @contextmanager
     def _asking(self, action: str, target: str) -> Iterator[None]:

@@ -159,7 +159,7 @@ def work(bench: Bench, taken: Taken) -> None:
     try:
         bench.codepipeline.tell(taken.job.id, told)
     except JobGone:
-        _nobody_asks(bench, taken, told)
+        _nobody_asks(bench, taken, told, ended=ended)
         return
     except TslcError as error:
         # The note stays open: the job is taken up again.
@@ -199,7 +199,7 @@ def _ended_well(bench: Bench, taken: Taken, told: Failed) -> bool:
     return True
 
 
-def _nobody_asks(bench: Bench, taken: Taken, told: Told) -> None:
+def _nobody_asks(bench: Bench, taken: Taken, told: Told, *, ended: bool) -> None:
     """CodePipeline wants no answer: the pipeline was stopped, or it has one already."""
     model = taken.action.model
     now = bench.records.read(model)
@@ -208,7 +208,8 @@ def _nobody_asks(bench: Bench, taken: Taken, told: Told) -> None:
         return
     if not isinstance(told, GoesOn):
         bench.say(f"job {taken.job.id}: {_said(told)}, and nobody asks any more")
-        _restage(bench, model, now, Stage.ENDED)
+        if not isinstance(told, Failed) or ended or _ended_well(bench, taken, told):
+            _restage(bench, model, now, Stage.ENDED)
     elif settle(bench, model, now) not in (Next.TAKE_BACK, Next.CLOSE):
         bench.say(f"job {taken.job.id}: told already")
         _restage(bench, model, now, Stage.BETWEEN)
