@@ -65,9 +65,9 @@ class Worker:
                 continue
             try:
                 taken = take(bench, job)
-            except BadInput as error:
-                # What lies in the store, or somebody else's job: not ours to end for.
-                bench.say(f"job {job.id}: {error.message}")
+            except TslcError as error:
+                # It comes again; the others of this poll need not wait for that.
+                bench.say(f"job {job.id}: left alone: {error.message}")
                 continue
             if taken is not None:
                 self._begin(pool, taken)
