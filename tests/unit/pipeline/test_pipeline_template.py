@@ -14,6 +14,7 @@ from click.testing import CliRunner
 
 from tslc.adapters import packaged_pipeline
 from tslc.cli.pipeline import command
+from tslc.domain.pipeline.action import ACTION_VERSION, KEYS, PROVIDER, QUERYABLE
 from tslc.domain.pipeline.template import render
 from tslc.domain.settings import resolve
 from tslc.errors import BadFile, BadInput
@@ -253,6 +254,20 @@ def test_a_project_is_given_every_variable_its_buildspec_uses(
     assert used - made - of_codebuild <= given
     # What is given is used, by a command or by tslc itself.
     assert {one for one in given if not one.startswith("TSLC_")} <= used
+
+
+def test_what_is_asked_for_by_name_alone_is_made_before(resources: dict[str, Any]) -> None:
+    assert "ReleaseAction" in resources["Pipeline"]["DependsOn"]
+    assert "EvaluateNetworkPolicy" in resources["EvaluateProject"]["DependsOn"]
+    release = resources["Pipeline"]["Properties"]["Stages"][-1]["Actions"][0]["ActionTypeId"]
+    made = resources["ReleaseAction"]["Properties"]
+    assert {key: made[key] for key in ("Category", "Provider", "Version")} == {
+        key: release[key] for key in ("Category", "Provider", "Version")
+    }
+    assert (made["Provider"], made["Version"]) == (PROVIDER, ACTION_VERSION)
+    assert tuple(one["Name"] for one in made["ConfigurationProperties"]) == KEYS
+    asked = [one["Name"] for one in made["ConfigurationProperties"] if one.get("Queryable")]
+    assert asked == [QUERYABLE]
 
 
 def test_production_waits_for_an_approval_that_shows_the_brief(resources: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -19,6 +19,10 @@ from tslc.cli.output import dry_run_option, emit, json_option, say
 from tslc.cli.settings_options import settings_options
 from tslc.cli.store_options import node_of, settings_of, store_options
 from tslc.domain.pipeline.action import ACTION_VERSION, PROVIDER
+
+if TYPE_CHECKING:
+    from tslc.domain.settings import Settings
+    from tslc.verbs.pipeline.job import WorkerWish
 
 _PATH = click.Path(path_type=Path)
 
@@ -125,38 +129,44 @@ def worker(
     next job goes on. Whoever is killed loses nothing: another worker goes on. SIGTERM ends it when
     the jobs it works on are told of.
     """
-    from tslc.adapters.codepipeline import ActionType, CodePipeline
-    from tslc.adapters.job_records import JobRecords
+    from tslc.adapters.codepipeline import ActionType
     from tslc.errors import BadInput
-    from tslc.verbs.pipeline.job import Bench, WorkerWish
-    from tslc.verbs.pipeline.release_step import release_step
-    from tslc.verbs.pipeline.worker import Worker
-    from tslc.verbs.store_access import open_store
+    from tslc.verbs.pipeline.job import WorkerWish
 
     if orphaned_after < 3 * slice_seconds:
         hint = f"--orphaned-after {3 * slice_seconds:g}"
         raise BadInput("a job that is worked on would be taken for one that was left", hint=hint)
     settings = settings_of(flags)
-    environment = settings.environment().name
-    store = open_store(settings, node_of(name))
-    region = os.environ.get("AWS_REGION") or settings.store.region
     wish = WorkerWish(
-        environment=environment,
+        environment=settings.environment().name,
         worker=f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}",
         action=ActionType(provider, action_version),
         slice_seconds=slice_seconds,
         poll_seconds=poll_seconds,
         orphaned_after=orphaned_after,
         jobs=jobs,
-        region=region,
+        region=os.environ.get("AWS_REGION") or settings.store.region,
         artifact_endpoint=artifacts_url,
     )
-    key = os.environ.get(KEY_VARIABLE)
-    client = CodePipeline(region, codepipeline_url)
+    _run(wish, settings, name, codepipeline_url, url)
+
+
+def _run(
+    wish: WorkerWish, settings: Settings, name: str, codepipeline_url: str | None, url: str | None
+) -> None:
+    """Until a signal says that it is enough."""
+    from tslc.adapters.codepipeline import CodePipeline
+    from tslc.adapters.job_records import JobRecords
+    from tslc.verbs.pipeline.job import Bench
+    from tslc.verbs.pipeline.release_step import release_step
+    from tslc.verbs.pipeline.worker import Worker
+    from tslc.verbs.store_access import open_store
+
+    store, key = open_store(settings, node_of(name)), os.environ.get(KEY_VARIABLE)
     bench = Bench(
         wish,
-        client,
-        JobRecords(store, environment),
+        CodePipeline(wish.region, codepipeline_url),
+        JobRecords(store, wish.environment),
         lambda release: release_step(release, settings, store, os.environ, url, key),
         _log,
     )
@@ -167,7 +177,7 @@ def worker(
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
-    _log(f"worker {wish.worker} releases in {environment}")
+    _log(f"worker {wish.worker} releases in {wish.environment}")
     running.run()
 
 

@@ -135,7 +135,12 @@ def _steps(
 def _as_json(release: Release) -> dict[str, Any]:
     found = asdict(release)
     left_out = ("data", "schema", "runner")
+    found |= {key: _percent(found[key]) for key in ("before", "shares")}
     return {key: value for key, value in found.items() if key not in left_out}
+
+
+def _percent(shares: dict[str, int] | None) -> dict[str, float] | None:
+    return shares and {version: share / 100 for version, share in shares.items()}
 
 
 def _text(release: Release) -> str:

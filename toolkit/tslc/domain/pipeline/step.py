@@ -56,5 +56,6 @@ class ReleaseStep(Protocol):
         ...
 
     def take_back(self, reason: str) -> StepResult:
-        """End it and give the traffic back. One that has ended stays as it is."""
+        """End it and give the traffic back. One that has ended stays as it is, and one of another
+        version is left alone: Refused."""
         ...

@@ -155,42 +155,56 @@ def _give_back(bench: Bench, action: ReleaseAction, why: str) -> None:
 
 def work(bench: Bench, taken: Taken) -> None:
     """Go on with the release for a slice of time and tell what came of it."""
-    told, ended = _slice(bench, taken)
+    told = _slice(bench, taken)
+    if not _is_ours(bench, taken):
+        bench.say(f"job {taken.job.id}: another worker has taken it up")
+        return
     try:
         bench.codepipeline.tell(taken.job.id, told)
     except JobGone:
-        _nobody_asks(bench, taken, told, ended=ended)
+        _nobody_asks(bench, taken, told)
         return
     except TslcError as error:
         # The note stays open: the job is taken up again.
         bench.say(f"job {taken.job.id}: CodePipeline could not be told: {error.message}")
         return
     bench.say(f"{taken.action.model} {taken.action.version}: {_said(told)}")
-    if isinstance(told, Failed) and not ended and not _ended_well(bench, taken, told):
+    if not _ended_well(bench, taken, told):
         return  # The note stays open: somebody tries again.
     stage = Stage.BETWEEN if isinstance(told, GoesOn) else Stage.ENDED
     _restage(bench, taken.action.model, taken.note, stage)
 
 
-def _slice(bench: Bench, taken: Taken) -> tuple[Told, bool]:
-    """What one slice comes to, and whether the release itself says so: after an error it may hold
-    traffic still."""
+def _slice(bench: Bench, taken: Taken) -> Told:
+    """What one slice comes to."""
     try:
         token = token_of(taken.job, taken.action)
     except BadInput as error:
-        return Failed(FailureKind.CONFIGURATION, cut(error.message, MOST_MESSAGE)), False
+        return Failed(FailureKind.CONFIGURATION, cut(error.message, MOST_MESSAGE))
     with tempfile.TemporaryDirectory(prefix="tslc-job-") as folder:
         try:
             plan = _plan(bench, taken, Path(folder))
             step = bench.new_step(replace(_wish(taken.action, plan), execution=taken.job.execution))
             result = step.go_on(bench.wish.slice_seconds, bench.stopping)
         except TslcError as error:
-            return told_of_error(error, token), False
-    return told_of(result, token), True
+            return told_of_error(error, token)
+    return told_of(result, token)
 
 
-def _ended_well(bench: Bench, taken: Taken, told: Failed) -> bool:
-    """Whether a failed job's release holds no traffic any more."""
+def _is_ours(bench: Bench, taken: Taken) -> bool:
+    """Who was away for so long that another worker took the job up tells nothing of it."""
+    try:
+        now = bench.records.read(taken.action.model)
+    except TslcError:
+        return True  # It can't be known; CodePipeline takes one answer alone.
+    return now is not None and now.tag == taken.note.tag
+
+
+def _ended_well(bench: Bench, taken: Taken, told: Told) -> bool:
+    """Whether a job that ended leaves no release half-way. One that was told to end by the release
+    itself has; what is bad input or refused never began, or is somebody else's by now."""
+    if not isinstance(told, Failed) or told.kind is not FailureKind.UNAVAILABLE:
+        return True
     try:
         _give_back(bench, taken.action, told.message)
     except RemoteFailed as error:
@@ -199,7 +213,7 @@ def _ended_well(bench: Bench, taken: Taken, told: Failed) -> bool:
     return True
 
 
-def _nobody_asks(bench: Bench, taken: Taken, told: Told, *, ended: bool) -> None:
+def _nobody_asks(bench: Bench, taken: Taken, told: Told) -> None:
     """CodePipeline wants no answer: the pipeline was stopped, or it has one already."""
     model = taken.action.model
     now = bench.records.read(model)
@@ -208,7 +222,7 @@ def _nobody_asks(bench: Bench, taken: Taken, told: Told, *, ended: bool) -> None
         return
     if not isinstance(told, GoesOn):
         bench.say(f"job {taken.job.id}: {_said(told)}, and nobody asks any more")
-        if not isinstance(told, Failed) or ended or _ended_well(bench, taken, told):
+        if _ended_well(bench, taken, told):
             _restage(bench, model, now, Stage.ENDED)
     elif settle(bench, model, now) not in (Next.TAKE_BACK, Next.CLOSE):
         bench.say(f"job {taken.job.id}: told already")

@@ -5,42 +5,45 @@ It keeps nothing: what must not be lost lies in the store, so it may be killed a
 
 from __future__ import annotations
 
-import threading
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import replace
+from queue import Empty, SimpleQueue
 
 from tslc.domain.pipeline.record import Next, Stage
 from tslc.errors import BadInput, TslcError
 from tslc.verbs.pipeline.job import Bench, Taken, claim, settle, take, work
+
+_NOTING_SECONDS = 5.0
 
 
 class Worker:
     """`run` returns after `stop`, when every job that was begun has been told of."""
 
     def __init__(self, bench: Bench) -> None:
-        self._stopping = threading.Event()
-        self._bench = replace(bench, stopping=self._stopping.is_set)
+        self._stopped = False
+        self._bench = replace(bench, stopping=lambda: self._stopped)
         self._wish = bench.wish
         self._running: dict[str, Future[None]] = {}
-        self._woken = threading.Event()
+        self._calls: SimpleQueue[None] = SimpleQueue()
         self._looked_at = float("-inf")
         self._trouble = ""
 
     def stop(self) -> None:
-        """Of another thread, or a signal."""
-        self._stopping.set()
-        self._woken.set()
+        """From another thread, or a signal's handler: nothing in here waits for a lock."""
+        self._stopped = True
+        self._calls.put(None)
 
     def run(self) -> None:
         """Raises what a job raises that is no TslcError: that is a bug. BadInput when CodePipeline
         can't be asked at all."""
         with ThreadPoolExecutor(self._wish.jobs) as pool:
-            while not self._stopping.is_set():
-                self._woken.clear()
+            while not self._stopped:
                 self._collect()
                 self._round(pool)
-                self._woken.wait(self._wish.poll_seconds)
+                with suppress(Empty):
+                    self._calls.get(timeout=self._wish.poll_seconds)
         self._collect()
 
     def _round(self, pool: ThreadPoolExecutor) -> None:
@@ -57,21 +60,30 @@ class Worker:
     def _poll(self, pool: ThreadPoolExecutor, free: int) -> None:
         bench = self._bench
         for job in bench.codepipeline.poll(self._wish.action, self._wish.environment, free):
-            if job.configuration.get("Model") in self._running:
+            if not self._is_free(job.configuration.get("Model", "")):
+                bench.say(f"job {job.id} is of a model that is being worked on: left alone")
                 continue
             try:
                 taken = take(bench, job)
-            except BadInput as error:
-                # What lies in the store, or somebody else's job: not ours to end for.
-                bench.say(f"job {job.id}: {error.message}")
+            except TslcError as error:
+                # It comes again; the others of this poll need not wait for that.
+                bench.say(f"job {job.id}: left alone: {error.message}")
                 continue
             if taken is not None:
                 self._begin(pool, taken)
 
+    def _is_free(self, model: str) -> bool:
+        """Whether nobody here works on the model. Who has told of a job may still be noting it,
+        when the next one is there already."""
+        if model in self._running:
+            wait([self._running[model]], _NOTING_SECONDS)
+            self._collect()
+        return model not in self._running
+
     def _begin(self, pool: ThreadPoolExecutor, taken: Taken) -> None:
         begun = pool.submit(work, self._bench, taken)
         self._running[taken.action.model] = begun
-        begun.add_done_callback(lambda _: self._woken.set())
+        begun.add_done_callback(lambda _: self._calls.put(None))
 
     def _look_after(self, pool: ThreadPoolExecutor) -> None:
         """Jobs that nobody works on, and releases whose pipelines go on no more."""
