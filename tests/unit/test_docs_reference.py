@@ -20,6 +20,7 @@ from tslc.domain.releasing.document import Event, Release
 from tslc.domain.settings import FLAGS, VARIABLES
 from tslc.domain.settings_file import ENVIRONMENT_KEYS
 from tslc.errors import TslcError
+from tslc.verbs.pipeline.brief import Brief
 from tslc.verbs.rag import Figures as RagFigures
 from tslc.verbs.rag import Passage
 
@@ -135,6 +136,9 @@ DOCUMENTS = {
     "an answer in it": names(Answer) | {"passed"},
     "tslc release": names(Release) - {"data", "schema", "runner"} | names(Event),
     "tslc release --dry-run": written("release", "command"),
+    "tslc doctor": written("doctor", "_as_json"),
+    "tslc pipeline render": written("pipeline", "render_"),
+    "tslc pipeline brief": names(Brief),
     "tslc rag query": names(Passage),
     "tslc rag eval": names(RagFigures),
     "tslc rag load": written("rag", "load_"),

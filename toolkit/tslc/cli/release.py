@@ -140,7 +140,7 @@ def _as_json(release: Release) -> dict[str, Any]:
 
 
 def _percent(shares: dict[str, int] | None) -> dict[str, float] | None:
-    return shares and {version: share / 100 for version, share in shares.items()}
+    return None if shares is None else {one: share / 100 for one, share in shares.items()}
 
 
 def _text(release: Release) -> str:
