@@ -21,6 +21,8 @@ DATA = WORK / "data"
 _STORAGE = ("--root", f"{WORK}/storage", "--runroot", f"{WORK}/run", "--storage-driver", "vfs")
 _ENV = {**os.environ, "TMPDIR": f"{WORK}/tmp", "BUILDAH_ISOLATION": "chroot"}
 _NOT_THE_ROOT = ("data", "tmp", "proc", "sys", "dev")
+# What buildah mounts its own over.
+_BUILDAHS = ("etc/hosts", "etc/resolv.conf", "run/.containerenv")
 _LOOK_SECONDS = 5.0
 _STOP_SECONDS = 90.0
 
@@ -102,7 +104,8 @@ class Container:
         places = [str(one) for one in self.root.iterdir() if one.name not in _NOT_THE_ROOT]
         find = ["find", *places, "-type", "f", "-newermt", f"@{self._began}"]
         done = subprocess.run(find, capture_output=True, text=True, check=True)
-        return done.stdout.split()
+        found = {str(Path(line).relative_to(self.root)) for line in done.stdout.splitlines()}
+        return sorted(found.difference(_BUILDAHS))
 
     def remove(self) -> None:
         for pid in self.pids():
