@@ -22,7 +22,7 @@ _STORAGE = ("--root", f"{WORK}/storage", "--runroot", f"{WORK}/run", "--storage-
 _ENV = {**os.environ, "TMPDIR": f"{WORK}/tmp", "BUILDAH_ISOLATION": "chroot"}
 _NOT_THE_ROOT = ("data", "tmp", "proc", "sys", "dev")
 # What buildah mounts its own over.
-_BUILDAHS = ("etc/hosts", "etc/resolv.conf", "run/.containerenv")
+_BUILDAHS = ("etc/hostname", "etc/hosts", "etc/resolv.conf", "run/.containerenv")
 _LOOK_SECONDS = 5.0
 _STOP_SECONDS = 90.0
 

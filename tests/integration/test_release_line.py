@@ -10,6 +10,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -112,7 +113,7 @@ def change(line: ReleaseLine, key: str, value: str) -> None:
 
 def test_a_commit_goes_to_all_traffic_and_bad_ones_are_stopped(line: ReleaseLine) -> None:
     first = line.commit("the first version")
-    assert line.carry(first).reason == ""
+    assert in_short(line).carry(first).reason == ""
     assert shares(line) == {first: 100}
 
     change(line, "V", "two")
@@ -148,11 +149,12 @@ def test_a_worker_that_is_killed_is_followed_by_another(line: ReleaseLine) -> No
     config.write_text("\n".join(x for x in config.read_text().splitlines() if "FAILS" not in x))
     version = line.commit("another one")
     found: list[str] = []
-    thread = threading.Thread(target=lambda: found.append(line.carry(version).reason))
+    short = in_short(line)
+    thread = threading.Thread(target=lambda: found.append(short.carry(version).reason))
     thread.start()
     try:
         with users(line) as statuses:
-            assert eventually(lambda: version in shares(line), 120)
+            assert eventually(lambda: version in shares(line), 300)
             with line.worker():
                 kill_oldest_worker(line)
                 thread.join(180)
@@ -161,6 +163,11 @@ def test_a_worker_that_is_killed_is_followed_by_another(line: ReleaseLine) -> No
     assert found == [""]
     assert shares(line) == {version: 100}
     assert set(statuses) == {200}
+
+
+def in_short(line: ReleaseLine) -> ReleaseLine:
+    """Only what a release needs: built and pushed."""
+    return replace(line, stages=("build", "push"))
 
 
 def kill_oldest_worker(line: ReleaseLine) -> None:
