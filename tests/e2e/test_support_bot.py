@@ -89,7 +89,8 @@ def forced(client: httpx.Client, text: str = UNSAFE, **more: Any) -> list[dict[s
 
 def said(chunks: list[dict[str, Any]], index: int = 0) -> str:
     choices = [c for chunk in chunks for c in chunk["choices"] if c["index"] == index]
-    return "".join((c.get("delta") or c["message"]).get("content") or "" for c in choices)
+    texts = (c["delta"] if "delta" in c else c["message"] for c in choices)
+    return "".join(one.get("content") or "" for one in texts)
 
 
 def test_an_answer_comes_from_the_documents_and_names_them(door: httpx.Client) -> None:
