@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import signal
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -128,6 +130,25 @@ def _start(shop: Shop, name: str, words: Sequence[str]) -> ServingNode:
         key_file=Path(told["key_file"]),
     )
     return ServingNode(node, replace(shop), told["router"])
+
+
+@contextmanager
+def asking(ask: Callable[[], int], every: float = 0.1) -> Iterator[Counter[int]]:
+    """Somebody who asks again and again, until the block ends; how often each status came."""
+    statuses: Counter[int] = Counter()
+    done = threading.Event()
+
+    def go_on() -> None:
+        while not done.wait(every):
+            statuses[ask()] += 1
+
+    thread = threading.Thread(target=go_on)
+    thread.start()
+    try:
+        yield statuses
+    finally:
+        done.set()
+        thread.join()
 
 
 def restarted(node: ServingNode, name: str, before: int, seconds: float = 30.0) -> bool:

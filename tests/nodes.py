@@ -131,21 +131,9 @@ class TinyArchives:
     cli: Cli
     folder: Path
 
-    def build(
-        self,
-        model: str,
-        version: str = "1.0.0",
-        *,
-        environment: Mapping[str, str] | None = None,
-        golden: Sequence[Mapping[str, Any]] = (GOOD_PROMPT,),
-        handler: str | None = None,
-        config: Mapping[str, Any] | None = None,
-        handler_config: Mapping[str, Any] | None = None,
-        weights: Mapping[str, bytes] | None = None,
-    ) -> Path:
-        """A .mar. `handler` is the source of another handler file; `config` and `handler_config`
-        are added to the model config and to its handler section."""
-        spec = self.spec(*(model, environment, golden, handler, config, handler_config, weights))
+    def build(self, model: str, version: str = "1.0.0", **given: Any) -> Path:
+        """A .mar of `spec(model, **given)`."""
+        spec = self.spec(model, **given)
         self.cli.ok("build", spec, "--version", version, "-o", spec / "dist")
         return spec / "dist" / f"{model}-{version}.mar"
 
@@ -159,7 +147,8 @@ class TinyArchives:
         handler_config: Mapping[str, Any] | None = None,
         weights: Mapping[str, bytes] | None = None,
     ) -> Path:
-        """The folder of an archive.yaml; what it is given as in `build`."""
+        """The folder of an archive.yaml. `handler` is the source of another handler file; `config`
+        and `handler_config` are added to the model config and to its handler section."""
         spec = Path(tempfile.mkdtemp(dir=self.folder))
         shutil.copy(TINY / "tiny_app.py", spec)
         source = handler or (TINY / "tiny_handler.py").read_text()

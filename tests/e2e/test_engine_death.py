@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 
 import httpx
 import psutil
 from tests.e2e.conftest import Quickstart, assert_gone, family
+
+from nodes import eventually
 
 LOAD_SECONDS = 240.0
 
@@ -29,10 +30,11 @@ def worker_of(quickstart: Quickstart) -> int:
 
 def answers_again(quickstart: Quickstart, dead: int) -> str:
     """Wait for the worker TorchServe starts in the dead one's place; its answer, by both doors."""
-    end = time.monotonic() + LOAD_SECONDS
-    while not [d for d in quickstart.node.run_dir.glob("*.sock") if f"@{dead}." not in d.name]:
-        assert time.monotonic() < end, "no new worker"
-        time.sleep(0.1)
+
+    def is_there() -> bool:
+        return any(f"@{dead}." not in one.name for one in quickstart.node.run_dir.glob("*.sock"))
+
+    assert eventually(is_there, LOAD_SECONDS), "no new worker"
     question = {"role": "user", "content": "What is the capital of France?"}
     asked = {"messages": [question], "temperature": 0, "max_tokens": 24}
     said = set()

@@ -7,17 +7,17 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from junitparser import JUnitXml
 
-from environments import Served, push, served
+from environments import Served, asking, push, served
 from nodes import Ran, TinyArchives, eventually
 from nodes import short_folder as make_folder
 from s3 import S3Server
@@ -67,24 +67,10 @@ def release(environment: Served, version: str, *words: object) -> Ran:
     return environment.shop.cli("release", *told, env=environment.shop.env)
 
 
-@contextmanager
-def users(environment: Served) -> Iterator[list[int]]:
+def users(environment: Served) -> AbstractContextManager[Counter[int]]:
     """Ten requests a second; their statuses."""
-    statuses: list[int] = []
-    done = threading.Event()
-
-    def ask() -> None:
-        message = [{"role": "user", "content": "hello-user"}]
-        while not done.wait(0.1):
-            statuses.append(environment.node.ask(messages=message).status_code)
-
-    thread = threading.Thread(target=ask)
-    thread.start()
-    try:
-        yield statuses
-    finally:
-        done.set()
-        thread.join()
+    message = [{"role": "user", "content": "hello-user"}]
+    return asking(lambda: environment.node.ask(messages=message).status_code)
 
 
 def shares(environment: Served) -> dict[str, int]:

@@ -9,13 +9,17 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import httpx
+import psutil
 import pytest
 
 from codepipeline_server import codepipeline
+from environments import asking
 from nodes import Cli, TinyArchives, eventually
 from nodes import short_folder as make_folder
 from release_line import ReleaseLine
@@ -68,41 +72,23 @@ def line(s3: S3Server, archives: TinyArchives) -> Iterator[ReleaseLine]:
                 Cli(folder / "home", checkout)("down", "--name", env, env=shop.env)
 
 
-def tslc(line: ReleaseLine, *words: str) -> object:
+def tslc(line: ReleaseLine, *words: str) -> Any:
     cli = Cli(Path(line.environment["TSLC_HOME"]), line.checkout)
     return cli.ok(*words, "--json", env=line.environment).json
 
 
 def shares(line: ReleaseLine) -> dict[str, int]:
     status = tslc(line, "status", "--env", "production")
-    found = status["models"].get("m", {})  # type: ignore[index]
+    found = status["models"].get("m", {})
     return {version: share for version, share in found.items() if share}
 
 
-@contextmanager
-def users(line: ReleaseLine) -> Iterator[Counter[int]]:
+def users(line: ReleaseLine) -> AbstractContextManager[Counter[int]]:
     """Who asks production, ten times a second."""
-    (router,) = [
-        one["router"]
-        for one in tslc(line, "status", "--env", "production")["nodes"]  # type: ignore[index]
-    ]
-    import httpx
-
-    statuses: Counter[int] = Counter()
-    done = threading.Event()
-
-    def ask() -> None:
-        body = {"model": "m", "messages": [{"role": "user", "content": "hello-user"}]}
-        while not done.wait(0.1):
-            statuses[httpx.post(f"{router}/v1/chat/completions", json=body).status_code] += 1
-
-    thread = threading.Thread(target=ask)
-    thread.start()
-    try:
-        yield statuses
-    finally:
-        done.set()
-        thread.join()
+    (node,) = tslc(line, "status", "--env", "production")["nodes"]
+    url = f"{node['router']}/v1/chat/completions"
+    body = {"model": "m", "messages": [{"role": "user", "content": "hello-user"}]}
+    return asking(lambda: httpx.post(url, json=body).status_code)
 
 
 def change(line: ReleaseLine, key: str, value: str) -> None:
@@ -173,8 +159,6 @@ def in_short(line: ReleaseLine) -> ReleaseLine:
 
 
 def kill_oldest_worker(line: ReleaseLine) -> None:
-    import psutil
-
     workers = [
         one
         for one in psutil.process_iter(["cmdline", "create_time"])

@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import time
 from types import FrameType
 from typing import Any
 
 import click
 
 from tslc.cli.node_options import home
-from tslc.cli.output import say
+from tslc.cli.output import log
 from tslc.cli.store_options import node_of, settings_of, store_options
 
 
@@ -51,7 +50,7 @@ def command(
         os.environ,
         poll,
         metrics_port,
-        _say,
+        log,
     )
     agent = Agent(wish, paths, EnvoyRouter.of(paths))
 
@@ -60,11 +59,5 @@ def command(
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
-    _say(f"node {wish.node_id} serves environment {environment}")
+    log(f"node {wish.node_id} serves environment {environment}")
     agent.run()
-
-
-def _say(text: str) -> None:
-    """One line of the agent's log."""
-    stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    say(f"{stamp} {text}")

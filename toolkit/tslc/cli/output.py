@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -17,6 +18,11 @@ dry_run_option = click.option(
 def say(line: str) -> None:
     """Progress and remarks: stderr."""
     click.echo(line, err=True)
+
+
+def log(text: str) -> None:
+    """A line of the log of a command that runs on and on: stderr."""
+    say(f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} {text}")
 
 
 def emit(result: Any, text: str | Callable[[], str], *, as_json: bool) -> None:

@@ -6,7 +6,6 @@ import os
 import secrets
 import signal
 import socket
-import time
 from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tslc.cli.eval import KEY_VARIABLE
-from tslc.cli.output import dry_run_option, emit, json_option, say
+from tslc.cli.output import dry_run_option, emit, json_option, log
 from tslc.cli.settings_options import settings_options
 from tslc.cli.store_options import node_of, settings_of, store_options
 from tslc.domain.pipeline.action import ACTION_VERSION, PROVIDER
@@ -168,7 +167,7 @@ def _run(
         CodePipeline(wish.region, codepipeline_url),
         JobRecords(store, wish.environment),
         lambda release: release_step(release, settings, store, os.environ, url, key),
-        _log,
+        log,
     )
     running = Worker(bench)
 
@@ -177,10 +176,5 @@ def _run(
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
-    _log(f"worker {wish.worker} releases in {wish.environment}")
+    log(f"worker {wish.worker} releases in {wish.environment}")
     running.run()
-
-
-def _log(text: str) -> None:
-    stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    say(f"{stamp} {text}")

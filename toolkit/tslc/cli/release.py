@@ -31,7 +31,14 @@ _PATH = click.Path(path_type=Path)
 @click.option("--plan", type=_PATH, metavar="FILE", help="How it gets its traffic: release.yaml.")
 @click.option("--stored", is_flag=True, help="MODEL's version is in the store: no build, no push.")
 @click.option("--sign", "key", metavar="KEY", help="Sign: a private key's file, or awskms:///KEY.")
-@click.option("-o", "--output", type=_PATH, default=Path("dist"), show_default=True)
+@click.option(
+    "-o",
+    "--output",
+    type=_PATH,
+    default=Path("dist"),
+    show_default=True,
+    help="Where the archive is built.",
+)
 @click.option("--url", help=f"Evaluate through a router; its key is in {KEY_VARIABLE}.")
 @click.option("--reason", default="", metavar="TEXT", help="Why; it goes into the history.")
 @click.option("--continue", "onward", is_flag=True, help="Go on from a pause.")
