@@ -22,7 +22,7 @@ import httpx
 from nodes import eventually
 from tslc.adapters import envoy_process
 from tslc.adapters.envoy_router import EnvoyRouter
-from tslc.adapters.loopback_ports import is_free, pick_steady
+from tslc.adapters.loopback_ports import is_free, pick_free
 from tslc.domain.router.settings import RouterPaths, RouterSettings
 from tslc.domain.router.table import ModelRoute, RouterTable, Segment, Upstream, UpstreamName
 
@@ -133,7 +133,7 @@ def router(
     folder: Path, *, ca: Path | None = None, patience: float = 30, **settings: Any
 ) -> Iterator[Router]:
     root = folder / f"r{next(_numbers)}"
-    settings.setdefault("port", pick_steady(1)[0])
+    settings.setdefault("port", pick_free(1)[0])
     chosen = RouterSettings(hash_salt=SALT, **settings)
     paths = RouterPaths(root)
     envoy_process.prepare(paths, chosen)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -20,6 +19,8 @@ import boto3
 import psutil
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+
+from tslc.adapters.loopback_ports import pick_free
 
 ACCESS_KEY = "tslc-tests"
 SECRET_KEY = "not-a-secret-of-anyone"
@@ -81,7 +82,7 @@ def weed() -> Iterator[S3Server]:
     folder = Path(tempfile.mkdtemp(prefix="weed-", dir="/tmp"))
     (folder / "data").mkdir()
     (folder / "identities.json").write_text(json.dumps(_IDENTITIES))
-    ports = _free_ports(8)
+    ports = pick_free(8)
     command = [
         str(Path(sys.executable).with_name("weed")),
         "server",
@@ -143,14 +144,3 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         with suppress(psutil.NoSuchProcess):
             one.kill()
     psutil.wait_procs(family, timeout=10)
-
-
-def _free_ports(wanted: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(wanted)]
-    try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()

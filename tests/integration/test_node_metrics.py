@@ -27,7 +27,7 @@ from s3 import S3Server
 from tslc.adapters import envoy_process
 from tslc.adapters.agent_folder import AgentFolder
 from tslc.adapters.envoy_router import EnvoyRouter
-from tslc.adapters.loopback_ports import pick_steady
+from tslc.adapters.loopback_ports import pick_free
 from tslc.domain.node import NodePaths
 from tslc.domain.node_metrics import catalogue
 from tslc.domain.release.actual import Job
@@ -83,7 +83,7 @@ class OwnPage(Page):
 def serving(
     paths: NodePaths, report: Callable[[], NodeReport | None] = lambda: REPORT
 ) -> Iterator[OwnPage]:
-    page = OwnPage(pick_steady(1)[0], NodeMetrics(paths, report, lambda: False))
+    page = OwnPage(pick_free(1)[0], NodeMetrics(paths, report, lambda: False))
     page.metrics.start()
     page.metrics.serve(page.port)
     try:
@@ -105,7 +105,7 @@ def node() -> Iterator[NodePaths]:
 @contextmanager
 def router_of(node: NodePaths) -> Iterator[Router]:
     paths = RouterPaths(node.router)
-    settings = RouterSettings(port=pick_steady(1)[0], hash_salt=SALT)
+    settings = RouterSettings(port=pick_free(1)[0], hash_salt=SALT)
     envoy_process.prepare(paths, settings)
     with running(paths, settings) as process:
         one = Router(EnvoyRouter(paths, settings), process)

@@ -271,10 +271,10 @@ def test_a_shadow_that_is_stuck_or_dead_hurts_nobody(
 
 
 def test_a_bridged_archive_is_asked_at_its_versions_own_path(short_folder: Path) -> None:
-    from tslc.adapters.loopback_ports import pick_steady
+    from tslc.adapters.loopback_ports import pick_free
     from tslc.domain.router.table import Upstream, UpstreamName
 
-    port = pick_steady(1)[0]
+    port = pick_free(1)[0]
     ups = tuple(Upstream(UpstreamName("old", v), bridge=True) for v in ("1.0", "2.0"))
     split = route("old", [("1.0", 5000), ("2.0", 5000)], bridge=True, sticky=BY_USER)
     with (

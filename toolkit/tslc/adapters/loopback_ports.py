@@ -44,18 +44,8 @@ def holder_pid(port: int) -> int | None:
 
 
 def pick_free(count: int) -> tuple[int, ...]:
-    """Ports that are free now, all different."""
-    with contextlib.ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind((HOST, 0))
-        return tuple(int(probe.getsockname()[1]) for probe in probes)
-
-
-def pick_steady(count: int) -> tuple[int, ...]:
-    """Free ports, all different, that are likely to be free again when their server comes back.
-
-    The kernel's own choice may be a port that an outgoing connection of anyone takes meanwhile.
+    """Ports that are free now, all different, and likely to be free again when their server comes
+    back: the kernel's own choice may be one that an outgoing connection of anyone takes meanwhile.
     """
     shuffled = random.sample(_STEADY, len(_STEADY))
     free = (port for port in shuffled if is_free(port))

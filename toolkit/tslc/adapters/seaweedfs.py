@@ -18,7 +18,7 @@ import psutil
 
 from tslc.adapters import program_runs, supervisor
 from tslc.adapters.clock import Deadline
-from tslc.adapters.loopback_ports import is_free, pick_steady
+from tslc.adapters.loopback_ports import is_free, pick_free
 from tslc.adapters.node_folder import last_lines
 from tslc.adapters.node_processes import end, has_mark, marked_processes
 from tslc.adapters.private_files import write_private
@@ -169,7 +169,7 @@ def _fresh_state(known: StoreState | None) -> StoreState:
     if known and all(is_free(port) for port in known.ports.model_dump().values()):
         ports = known.ports
     else:
-        ports = StorePorts(**dict(zip(fields, pick_steady(len(fields)), strict=True)))
+        ports = StorePorts(**dict(zip(fields, pick_free(len(fields)), strict=True)))
     access_key = known.access_key if known else secrets.token_hex(10)
     secret_key = known.secret_key if known else secrets.token_urlsafe(32)
     return StoreState(ports=ports, access_key=access_key, secret_key=secret_key)
