@@ -21,6 +21,7 @@ from typing import Any
 from tslc_handlers.asgi import ASGIApp
 from tslc_handlers.chat_template import named_template, template_of, with_system_prompt
 from tslc_handlers.config import ConfigError, HandlerConfig, nearest
+from tslc_handlers.executor import cpu_executor
 
 
 @dataclasses.dataclass
@@ -95,7 +96,8 @@ def server_arguments(
     parser = make_arg_parser(FlexibleArgumentParser())
     known = {field.name for field in dataclasses.fields(AsyncEngineArgs)}
     args: Namespace = parser.parse_args(["--model", model])
-    for name, value in engine_values(config.vllm_engine_config, known, parser).items():
+    values = engine_values(config.vllm_engine_config, known, parser)
+    for name, value in (values | platform_values(values)).items():
         setattr(args, name, value)
     args.model = model
     args.served_model_name = list(served)  # handler.served_model_name, or the engine's own
@@ -119,6 +121,13 @@ def server_arguments(
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ConfigError([str(error.args[0] if error.args else error)]) from error
     return args
+
+
+def platform_values(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Engine arguments that are better than vLLM's defaults on this machine."""
+    from vllm.platforms import current_platform
+
+    return cpu_executor(values, os.environ) if current_platform.is_cpu() else {}
 
 
 def engine_values(given: Mapping[str, Any], known: set[str], parser: Any) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tslc_handlers.config import ConfigError
-from tslc_handlers.engine import engine_values
+from tslc_handlers.engine import engine_values, platform_values
 from tslc_handlers.guard.model import TOP, GuardFailed
 from tslc_handlers.guard.reading import Token
 
@@ -81,6 +81,8 @@ async def open_guard_engine(
     parser = AsyncEngineArgs.add_cli_args(FlexibleArgumentParser())
     try:
         values = engine_values(config, known, parser)
+        with _environment(environment):
+            values |= platform_values(values)
         args = AsyncEngineArgs(
             **{
                 "enable_prefix_caching": True,  # the prompt's long head is always the same

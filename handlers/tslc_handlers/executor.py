@@ -1,0 +1,34 @@
+"""How the engine's process computes on a CPU.
+
+vLLM's CPU platform computes in a process of its own, and has the engine's process wait for it by
+asking without a pause: on two cores the model gets one of them, and vLLM is imported once more at
+the start. A single worker can compute in the engine's process, if the executor is named by its
+class ("uni" is replaced by "mp").
+
+Measured on two cores, SmolLM2 135M, float32, 64 tokens an answer: 18.5 tokens/s instead of 10.8
+with one client, 242 instead of 127 with 32; up after 24 s instead of 40.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+IN_THE_ENGINE = "vllm.v1.executor.uniproc_executor.UniProcExecutor"
+_SIZES = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size", "nnodes")
+# What only vLLM's own processes heed: threads bound to cores, and cores left to others.
+_BINDING = ("VLLM_CPU_OMP_THREADS_BIND", "VLLM_CPU_NUM_OF_RESERVED_CPU")
+_NUMA = Path("/sys/devices/system/node")
+
+
+def cpu_executor(
+    values: Mapping[str, Any], environ: Mapping[str, str], numa: Path = _NUMA
+) -> dict[str, str]:
+    """Engine arguments to add on a CPU: none where the config or the environment says how it is
+    to compute, and none with several NUMA nodes, where threads want to be bound to one."""
+    said = any(name in environ for name in _BINDING) or values.get("distributed_executor_backend")
+    several = any((values.get(name) or 1) != 1 for name in _SIZES)
+    if said or several or len(list(numa.glob("node[0-9]*"))) > 1:
+        return {}
+    return {"distributed_executor_backend": IN_THE_ENGINE}

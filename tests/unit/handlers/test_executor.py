@@ -1,0 +1,44 @@
+"""Where the engine computes on a CPU."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tslc_handlers.executor import IN_THE_ENGINE, cpu_executor
+
+
+@pytest.fixture
+def numa(tmp_path: Path) -> Path:
+    (tmp_path / "node0").mkdir()
+    (tmp_path / "possible").touch()
+    return tmp_path
+
+
+def test_a_single_worker_computes_in_the_engines_process(numa: Path) -> None:
+    added = {"distributed_executor_backend": IN_THE_ENGINE}
+    assert cpu_executor({}, {}, numa) == added
+    assert cpu_executor({"tensor_parallel_size": 1, "nnodes": None}, {}, numa) == added
+    assert cpu_executor({}, {}, numa / "no NUMA here") == added
+
+
+@pytest.mark.parametrize(
+    ("values", "environ"),
+    [
+        ({"distributed_executor_backend": "mp"}, {}),
+        ({"tensor_parallel_size": 2}, {}),
+        ({"data_parallel_size": 2}, {}),
+        ({}, {"VLLM_CPU_OMP_THREADS_BIND": "0-3"}),
+        ({}, {"VLLM_CPU_NUM_OF_RESERVED_CPU": "1"}),
+    ],
+)
+def test_who_says_how_is_heeded(
+    values: dict[str, object], environ: dict[str, str], numa: Path
+) -> None:
+    assert cpu_executor(values, environ, numa) == {}
+
+
+def test_threads_are_left_to_vllm_where_memory_has_several_nodes(numa: Path) -> None:
+    (numa / "node1").mkdir()
+    assert cpu_executor({}, {}, numa) == {}
