@@ -3,8 +3,8 @@
     make bench NAME=handlers        (ROUNDS=6 by default)
 
 All four versions of archives/support-bot are up at once and idle but the one being asked
-(benchmarks/compare.py tells how). The model has one core and the guard the other, as two GPUs
-would be. Nothing is refused (the guard's threshold is 1), so that all answers are of one length.
+(benchmarks/compare.py tells how). The model computes with one thread and the guard with another,
+as two GPUs would. Nothing is refused (the guard's threshold is 1): all answers are of one length.
 
 - *_tokens_ratio: tokens a second of streams, of plain's, at the worst number of clients.
 - guard_ttft_extra_ms: what judging the input adds to the time to the first token (the output is not
@@ -38,6 +38,7 @@ import yaml
 
 from benchmarks import retrieval
 from benchmarks.compare import ROOT, Target, compare, tslc
+from tslc_handlers.executor import IN_THE_ENGINE
 from tslc_handlers.guard.prompt import LLAMA_GUARD_3, Role, Turn, guard_prompt
 from tslc_handlers.rag.index import LocalIndex
 from tslc_handlers.rag.passages import Query
@@ -48,6 +49,8 @@ QUESTIONS = SPEC / "qa.jsonl"
 MODEL, GUARD = os.environ["TSLC_DEMO_MODEL"], os.environ["TSLC_DEMO_GUARD"]
 URL = "http://door/v1/chat/completions"
 SHAPES = {1: 4, 8: 3}
+CACHE_BYTES = 2**29
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 SYSTEM = (
     "You are the support bot of Lumen, a shop of lamps and lights for e-bikes. Answer in one or "
     "two short sentences, politely and plainly. Use the passages where they help. Never invent "
@@ -92,8 +95,11 @@ def config(name: str) -> dict[str, Any]:
     document: dict[str, Any] = yaml.safe_load((SPEC / "model-config.yaml").read_text())
     handler = document["handler"]
     handler["system_prompt"] = SYSTEM
-    handler["vllm_engine_config"] |= {"block_size": 32, "enable_prefix_caching": True}
-    handler["environment"] = {**handler["environment"], "VLLM_CPU_OMP_THREADS_BIND": "0"}
+    # Five models and three guards are up at once: half a GiB of cache each.
+    cache = {"kv_cache_memory_bytes": CACHE_BYTES}
+    handler["vllm_engine_config"] |= {"block_size": 32, "enable_prefix_caching": True, **cache}
+    handler["environment"] = {**handler["environment"], **ONE_THREAD}
+    del handler["environment"]["VLLM_CPU_KVCACHE_SPACE"]
     handler["served_model_name"] = "support-bot"
     guard = handler.pop("guard", {})
     if "rag" not in name:
@@ -103,7 +109,8 @@ def config(name: str) -> dict[str, Any]:
         handler["guard"] = guard | {
             "threshold": 1,
             "stages": stages,
-            "environment": {"VLLM_CPU_OMP_THREADS_BIND": "1"},
+            "environment": ONE_THREAD,
+            "vllm_engine_config": guard["vllm_engine_config"] | cache,
         }
     return document
 
@@ -152,15 +159,16 @@ def target(server: Server) -> Target:
 
 
 def guard_alone(scratch: Path) -> float:
-    """p50 in ms of a verdict of the guard as a server of its own, on the core it has."""
+    """p50 in ms of a verdict of the guard as a server of its own."""
     socket = scratch / "guard.sock"
     command = [
         *(sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", GUARD),
         *("--served-model-name", "guard", "--uds", str(socket), "--disable-uvicorn-access-log"),
         *("--dtype", "float32", "--enforce-eager", "--max-model-len", "2048"),
-        "--enable-prefix-caching",
+        *("--enable-prefix-caching", "--distributed-executor-backend", IN_THE_ENGINE),
+        *("--kv-cache-memory-bytes", str(CACHE_BYTES)),
     ]
-    own = {"VLLM_CPU_OMP_THREADS_BIND": "1", "VLLM_CPU_KVCACHE_SPACE": "1", "HF_HUB_OFFLINE": "1"}
+    own = {**ONE_THREAD, "HF_HUB_OFFLINE": "1"}
     log = scratch / "guard.log"
     with log.open("wb") as file:
         process = subprocess.Popen(
