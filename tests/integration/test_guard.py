@@ -213,7 +213,7 @@ async def test_an_error_in_a_stream_does_not_bring_text_along(door):
     body = ask(CHAT, tiny={"fail": f"the {BAD}", "fail_after": 0}, stream=True)
     answer = await door.client.post(CHAT, json=body)
     assert (answer.status_code, BAD in answer.text) == (500, False)
-    body = ask(CHAT, tiny={"fail": f"the {BAD}", "fail_after": 5, "delay": 0.03}, stream=True)
+    body = ask(CHAT, tiny={"fail": f"the {BAD}", "fail_after": 5, "delay": 0.2}, stream=True)
     answer = await door.client.post(CHAT, json=body)
     assert (answer.status_code, BAD in answer.text) == (200, False)
     assert events_of(answer)[-1]["error"]["code"] == 500

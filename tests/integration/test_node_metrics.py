@@ -237,6 +237,7 @@ def test_every_metric_of_the_catalogue_is_on_the_page_of_a_node_that_runs(node: 
     assert list(openmetrics.text_string_to_metric_families(strict))
 
 
+@pytest.mark.alone
 def test_a_scrape_ends_in_time_whoever_hangs_and_says_who_did(node: NodePaths) -> None:
     with (
         worker(node.root, "m", "1.0.0") as hung,

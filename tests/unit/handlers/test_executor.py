@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tslc_handlers.executor import IN_THE_ENGINE, cpu_executor
+from tslc_handlers.executor import IN_THE_ENGINE, cpu_executor, waiting
 
 
 @pytest.fixture
@@ -42,3 +42,9 @@ def test_who_says_how_is_heeded(
 def test_threads_are_left_to_vllm_where_memory_has_several_nodes(numa: Path) -> None:
     (numa / "node1").mkdir()
     assert cpu_executor({}, {}, numa) == {}
+
+
+def test_its_threads_sleep_while_they_wait_unless_somebody_says_otherwise() -> None:
+    assert waiting({}) == {"OMP_WAIT_POLICY": "PASSIVE"}
+    assert waiting({"OMP_WAIT_POLICY": "ACTIVE"}) == {}
+    assert waiting({"GOMP_SPINCOUNT": "2000"}) == {}
