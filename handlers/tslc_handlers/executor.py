@@ -39,6 +39,8 @@ def cpu_executor(
     return {"distributed_executor_backend": IN_THE_ENGINE}
 
 
-def waiting(environ: Mapping[str, str]) -> dict[str, str]:
-    """What to add to the environment of an engine that computes in its own process."""
-    return {} if any(name in environ for name in _WAITING) else {"OMP_WAIT_POLICY": "PASSIVE"}
+def waiting(values: Mapping[str, Any], environ: Mapping[str, str]) -> dict[str, str]:
+    """What to add to the environment of the engine's process, if it computes itself."""
+    said = any(name in environ for name in _WAITING)
+    computes = values.get("distributed_executor_backend") == IN_THE_ENGINE
+    return {"OMP_WAIT_POLICY": "PASSIVE"} if computes and not said else {}

@@ -11,6 +11,7 @@ from typing import Any
 
 from tslc_handlers.config import ConfigError
 from tslc_handlers.engine import engine_values, platform_values
+from tslc_handlers.executor import waiting
 from tslc_handlers.guard.model import TOP, GuardFailed
 from tslc_handlers.guard.reading import Token
 
@@ -97,7 +98,8 @@ async def open_guard_engine(
         raise ConfigError(
             f"handler.guard: {one.removeprefix('handler.')}" for one in error.mistakes
         ) from error
-    with _environment(environment):
+    own = {**environment, **waiting(values, {**os.environ, **environment})}
+    with _environment(own):
         client = AsyncLLM.from_engine_args(args)
     try:
         yield EngineGuard(client)

@@ -45,6 +45,12 @@ def test_threads_are_left_to_vllm_where_memory_has_several_nodes(numa: Path) -> 
 
 
 def test_its_threads_sleep_while_they_wait_unless_somebody_says_otherwise() -> None:
-    assert waiting({}) == {"OMP_WAIT_POLICY": "PASSIVE"}
-    assert waiting({"OMP_WAIT_POLICY": "ACTIVE"}) == {}
-    assert waiting({"GOMP_SPINCOUNT": "2000"}) == {}
+    computes = {"distributed_executor_backend": IN_THE_ENGINE}
+    assert waiting(computes, {}) == {"OMP_WAIT_POLICY": "PASSIVE"}
+    assert waiting(computes, {"OMP_WAIT_POLICY": "ACTIVE"}) == {}
+    assert waiting(computes, {"GOMP_SPINCOUNT": "2000"}) == {}
+
+
+def test_an_engine_that_has_others_compute_is_told_nothing() -> None:
+    assert waiting({"distributed_executor_backend": "mp"}, {}) == {}
+    assert waiting({}, {}) == {}

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tslc.cli.build_options import PATH, output_option
 from tslc.cli.output import dry_run_option, emit, json_option, say, size_text
 from tslc.domain.archive_name import ArchiveFormat
 
@@ -19,20 +20,11 @@ if TYPE_CHECKING:
     from tslc.domain.archive_spec import HubWeights, LocalWeights
     from tslc.verbs.build import BuildPlan, BuildResult
 
-_PATH = click.Path(path_type=Path)
-
 
 @click.command(name="build")
-@click.argument("spec", type=_PATH)
+@click.argument("spec", type=PATH)
 @click.option("--version", required=True, help="The version's name, as in 1.0.0.")
-@click.option(
-    "-o",
-    "--output",
-    type=_PATH,
-    default=Path("dist"),
-    show_default=True,
-    help="Where the archive goes.",
-)
+@output_option
 @click.option(
     "--format",
     "archive_format",
@@ -41,7 +33,7 @@ _PATH = click.Path(path_type=Path)
     show_default=True,
     help="mar (zip), tgz (.tar.gz) or a folder.",
 )
-@click.option("--model-config", type=_PATH, help="Use this one, not the spec's.")
+@click.option("--model-config", type=PATH, help="Use this one, not the spec's.")
 @click.option(
     "--set",
     "overrides",

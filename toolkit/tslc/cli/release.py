@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tslc.adapters.stop_signals import stop_signals
+from tslc.cli.build_options import PATH, output_option
 from tslc.cli.eval import KEY_VARIABLE
 from tslc.cli.node_options import home, plan_text, progress
 from tslc.cli.output import dry_run_option, emit, json_option, say
@@ -22,23 +23,14 @@ if TYPE_CHECKING:
     from tslc.verbs.build import BuildPlan
     from tslc.verbs.releasing.begin import ReleaseWish
 
-_PATH = click.Path(path_type=Path)
-
 
 @click.command("release")
 @click.argument("spec", metavar="SPEC | MODEL")
 @click.option("--version", required=True, help="The version's name, as in 1.1.0.")
-@click.option("--plan", type=_PATH, metavar="FILE", help="How it gets its traffic: release.yaml.")
+@click.option("--plan", type=PATH, metavar="FILE", help="How it gets its traffic: release.yaml.")
 @click.option("--stored", is_flag=True, help="MODEL's version is in the store: no build, no push.")
 @click.option("--sign", "key", metavar="KEY", help="Sign: a private key's file, or awskms:///KEY.")
-@click.option(
-    "-o",
-    "--output",
-    type=_PATH,
-    default=Path("dist"),
-    show_default=True,
-    help="Where the archive is built.",
-)
+@output_option
 @click.option("--url", help=f"Evaluate through a router; its key is in {KEY_VARIABLE}.")
 @click.option("--reason", default="", metavar="TEXT", help="Why; it goes into the history.")
 @click.option("--continue", "onward", is_flag=True, help="Go on from a pause.")
