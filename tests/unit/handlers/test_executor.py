@@ -44,9 +44,9 @@ def test_threads_are_left_to_vllm_where_memory_has_several_nodes(numa: Path) -> 
     assert cpu_executor({}, {}, numa) == {}
 
 
-def test_its_threads_sleep_while_they_wait_unless_somebody_says_otherwise() -> None:
+def test_its_threads_wait_only_a_moment_unless_somebody_says_otherwise() -> None:
     computes = {"distributed_executor_backend": IN_THE_ENGINE}
-    assert waiting(computes, {}) == {"OMP_WAIT_POLICY": "PASSIVE"}
+    assert waiting(computes, {}) == {"GOMP_SPINCOUNT": "5000"}
     assert waiting(computes, {"OMP_WAIT_POLICY": "ACTIVE"}) == {}
     assert waiting(computes, {"GOMP_SPINCOUNT": "2000"}) == {}
 
