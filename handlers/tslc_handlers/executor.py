@@ -12,8 +12,8 @@ Its threads wait for each other only a moment without giving the core away. Open
 some milliseconds, and two engines on the same cores, as in a split or with a guard beside the
 model, stood in each other's way. With 5,000 turns, one and eight clients, medians of six rounds
 interleaved on a noisy machine: two at once 5.8 and 25 tokens/s each, not 1.7 and 16; one alone
-12.9 and 80, beside 10.5 and 67. No waiting at all (OMP_WAIT_POLICY=PASSIVE) gave two 7.3 and 39, but
-one alone 5.6 and 37, not 11.1 and 65: a virtual core that sleeps wakes late.
+12.9 and 80, beside 10.5 and 67. No waiting at all (OMP_WAIT_POLICY=PASSIVE) gave two 7.3 and 39,
+but one alone 5.6 and 37, not 11.1 and 65: a virtual core that sleeps wakes late.
 """
 
 from __future__ import annotations
