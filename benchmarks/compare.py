@@ -9,6 +9,7 @@ medians of all requests of all rounds.
 from __future__ import annotations
 
 import json
+import math
 import os
 import statistics
 import subprocess
@@ -44,7 +45,9 @@ class Target:
         return statistics.median(r["tokens_per_second"] for r in self.rounds[clients])
 
     def ttft(self, clients: int) -> float:
-        return statistics.median(ms for r in self.rounds[clients] for ms in r["ttft_ms"])
+        """NaN where a round has one request a client: a crowd that begins in step tells nothing."""
+        found = [ms for r in self.rounds[clients] for ms in r["ttft_ms"]]
+        return statistics.median(found) if found else math.nan
 
     def ratios(self, base: Target, clients: int) -> tuple[float, float, float]:
         """The lower quartile, the median and the upper quartile of the rounds' ratios."""
@@ -58,6 +61,7 @@ def compare(
     targets: Sequence[Target],
     figures_of: Callable[[str], tuple[str, str]],
     shapes: Mapping[int, int] = SHAPES,
+    rounds: int = ROUNDS,
 ) -> dict[str, float]:
     """Measure shape by shape, print a table, and give the worst ratio and the worst extra time of
     each way but the first, called as `figures_of` says of its name."""
@@ -68,7 +72,7 @@ def compare(
     print(f"{'clients':>7}  {'way':8}{columns}")
     figures: dict[str, float] = {}
     for clients, requests in shapes.items():
-        _measure(targets, clients, requests)
+        _measure(targets, clients, requests, rounds)
         for target in targets:
             low, ratio, high = target.ratios(base, clients)
             ttft = target.ttft(clients)
@@ -81,12 +85,13 @@ def compare(
             if target in others:
                 one, other = figures_of(target.name)
                 figures[one] = round(min(figures.get(one, 9.0), ratio), 4)
-                figures[other] = round(max(figures.get(other, -1e9), extra), 2)
+                if not math.isnan(extra):
+                    figures[other] = round(max(figures.get(other, -1e9), extra), 2)
     return figures
 
 
-def _measure(targets: Sequence[Target], clients: int, requests: int) -> None:
-    for number in range(ROUNDS + 1):
+def _measure(targets: Sequence[Target], clients: int, requests: int, rounds: int) -> None:
+    for number in range(rounds + 1):
         turn = number % len(targets)
         for target in [*targets[turn:], *targets[:turn]]:
             measured = target.measure(clients, requests)

@@ -70,34 +70,36 @@ def asked(questions: Sequence[str], client: int, turn: int) -> dict[str, object]
     return {"messages": [{"role": "user", "content": f"{question} ({client}.{turn})"}]}
 
 
-async def run(args: argparse.Namespace) -> dict[str, float | list[float]]:
-    connector: aiohttp.BaseConnector = (
-        aiohttp.UnixConnector(args.uds, limit=0) if args.uds else aiohttp.TCPConnector(limit=0)
-    )
+def completion(model: str, question: dict[str, object], tokens: int) -> bytes:
+    """The body of a streamed request that is answered with exactly `tokens` tokens."""
+    fixed = {"max_tokens": tokens, "ignore_eos": True, "temperature": 0, "stream": True}
+    return json.dumps({"model": model, **question, **fixed}).encode()
+
+
+def connected(args: argparse.Namespace) -> aiohttp.ClientSession:
+    """A session as large as the crowd, on the way that the arguments name."""
     headers = {"content-type": "application/json"}
     if args.token:
         headers["authorization"] = f"Bearer {args.token}"
+    connector: aiohttp.BaseConnector = (
+        aiohttp.UnixConnector(args.uds, limit=0) if args.uds else aiohttp.TCPConnector(limit=0)
+    )
+    timeout = aiohttp.ClientTimeout(total=300)
+    return aiohttp.ClientSession(connector=connector, headers=headers, timeout=timeout)
+
+
+async def run(args: argparse.Namespace) -> dict[str, float | list[float]]:
     tally = Tally()
     lines = Path(args.questions).read_text("utf-8").splitlines() if args.questions else []
     questions = [json.loads(line)["question"] for line in lines if line.strip()]
-    timeout = aiohttp.ClientTimeout(total=300)
-    async with aiohttp.ClientSession(
-        connector=connector, headers=headers, timeout=timeout
-    ) as session:
+    async with connected(args) as session:
 
         async def client(number: int) -> None:
             spread = (number * 7 + 3) % 17 - 8 if args.clients > 1 else 0
             tokens = args.tokens + spread * args.tokens // 32
             for turn in range(args.requests):
-                body = {
-                    "model": args.model,
-                    **asked(questions, number, turn),
-                    "max_tokens": tokens,
-                    "ignore_eos": True,
-                    "temperature": 0,
-                    "stream": True,
-                }
-                first = await one(session, args.url, json.dumps(body).encode(), tally)
+                body = completion(args.model, asked(questions, number, turn), tokens)
+                first = await one(session, args.url, body, tally)
                 if turn or args.clients == 1:
                     tally.first.append(first)
 
@@ -110,7 +112,7 @@ async def run(args: argparse.Namespace) -> dict[str, float | list[float]]:
     }
 
 
-def main() -> None:
+def arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser()
     parser.add_argument("--url", required=True)
     parser.add_argument("--uds")
@@ -120,7 +122,11 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=4)
     parser.add_argument("--tokens", type=int, default=64)
     parser.add_argument("--questions")
-    print(json.dumps(uvloop.run(run(parser.parse_args()))))
+    return parser
+
+
+def main() -> None:
+    print(json.dumps(uvloop.run(run(arguments().parse_args()))))
 
 
 if __name__ == "__main__":
