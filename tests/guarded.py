@@ -8,10 +8,10 @@ import json
 from collections import defaultdict
 from types import SimpleNamespace
 
-import httpx
 import pytest
 from tiny_guard import TinyEngine
 
+from doors import opened
 from tslc_handlers.guard.requests import GUARDED
 from tslc_handlers.guard_handler import GuardVLLMHandler
 
@@ -27,29 +27,11 @@ class Guarded(GuardVLLMHandler, TinyEngine):
 
 @contextlib.asynccontextmanager
 async def serving(tmp_path, monkeypatch, guard, endpoints=None, **policy):
-    monkeypatch.setenv("TSLC_RUN_DIR", str(tmp_path))
-    # The reaper would end the tests' own process group.
-    monkeypatch.setattr(
-        "tslc_handlers.vllm_handler.Reaper", lambda *_, **__: SimpleNamespace(keep=int)
-    )
     section = {"guard": {"url": guard.url, "window_tokens": 2, **policy}}
     section |= {"endpoints": endpoints} if endpoints else {}
     handler = Guarded()
-    await handler.start(
-        SimpleNamespace(
-            model_name="m",
-            manifest={"model": {"modelVersion": "1.0"}},
-            model_yaml_config={"handler": section},
-            system_properties={"model_dir": str(tmp_path)},
-        ),
-        end_with_parent=False,
-    )
-    await handler._open_door()
-    (socket,) = tmp_path.glob("*.sock")
-    transport = httpx.AsyncHTTPTransport(uds=str(socket))
-    async with httpx.AsyncClient(transport=transport, base_url="http://door", timeout=10) as client:
+    async with opened(handler, section, tmp_path, monkeypatch) as client:
         yield SimpleNamespace(handler=handler, client=client, tiny=handler.tiny, guard=guard)
-    await handler.close()
 
 
 def ask(path, *say, asked="a question", **more):

@@ -134,3 +134,24 @@ def flowing(traffic: Traffic) -> Iterator[Traffic]:
     finally:
         traffic.stop()
         thread.join(_GIVE_UP_SECONDS + 10)
+
+
+async def rush(
+    url: str, body: object, key: str, *, clients: int, each: int
+) -> Counter[tuple[int, str]]:
+    """So many clients at once, each asking the same so often, one thing after the other: how often
+    which status and text came. The clients cost little beside what they ask."""
+    found: Counter[tuple[int, str]] = Counter()
+    async with aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0),
+        headers={"authorization": f"Bearer {key}"},
+        timeout=aiohttp.ClientTimeout(total=_GIVE_UP_SECONDS),
+    ) as session:
+
+        async def client() -> None:
+            for _ in range(each):
+                async with session.post(url, json=body) as answer:
+                    found[answer.status, await answer.text()] += 1
+
+        await asyncio.gather(*(client() for _ in range(clients)))
+    return found

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 import nodes
+from guard_server import GuardServer, guard_server
+from guarded import BAD
 from nodes import Cli, Node, TinyArchives, start_node
 from s3 import S3Server, weed
 from store_shop import Shop
@@ -71,3 +73,16 @@ def node(short_folder: Path) -> Iterator[Node]:
     yield running
     cli.ok("down")
     assert running.processes() == []
+
+
+@pytest.fixture(scope="module")
+def module_guard() -> Iterator[GuardServer]:
+    with guard_server(BAD) as running:
+        yield running
+
+
+@pytest.fixture
+def guard(module_guard: GuardServer) -> GuardServer:
+    """A guard behind a socket that has heard nothing yet."""
+    module_guard.reset()
+    return module_guard

@@ -5,11 +5,11 @@ import contextlib
 import json
 import os
 from pathlib import Path
-from types import SimpleNamespace
 
-import httpx
 import pytest
 from tiny_handler import TinyHandler
+
+from doors import opened
 
 pytestmark = pytest.mark.integration
 
@@ -17,27 +17,9 @@ pytestmark = pytest.mark.integration
 @contextlib.asynccontextmanager
 async def serving(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **section):
     """A started handler and a client of its door."""
-    monkeypatch.setenv("TSLC_RUN_DIR", str(tmp_path))
     handler = TinyHandler()
-    # The reaper would end the tests' own process group; the worker's tests have it.
-    monkeypatch.setattr(
-        "tslc_handlers.vllm_handler.Reaper", lambda *_, **__: SimpleNamespace(keep=int)
-    )
-    await handler.start(
-        SimpleNamespace(
-            model_name="m",
-            manifest={"model": {"modelVersion": "1.0"}},
-            model_yaml_config={"handler": section},
-            system_properties={"model_dir": str(tmp_path)},
-        ),
-        end_with_parent=False,
-    )
-    await handler._open_door()
-    (socket,) = tmp_path.glob("*.sock")
-    transport = httpx.AsyncHTTPTransport(uds=str(socket))
-    async with httpx.AsyncClient(transport=transport, base_url="http://door", timeout=10) as client:
+    async with opened(handler, section, tmp_path, monkeypatch) as client:
         yield handler, client
-    await handler.close()
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
 import subprocess
@@ -16,6 +15,7 @@ import yaml
 
 import jvm
 from nodes import CONFIG, Node
+from traffic import rush
 from tslc.domain.frontend_mend import CLASS, KNOWN
 
 pytestmark = pytest.mark.integration
@@ -49,20 +49,10 @@ def echo(node: Node, tmp_path: Path) -> Iterator[str]:
 
 
 async def test_a_growing_table_loses_no_request(node: Node, echo: str) -> None:
-    headers = {"authorization": f"Bearer {node.inference_key()}"}
     kept = jvm.kept_jobs(node.pid)
-
-    async def ask(client: httpx.AsyncClient) -> None:
-        for _ in range(EACH):
-            answer = await client.post(echo, json={})
-            assert (answer.status_code, answer.text) == (200, "echo")
-
-    async with (
-        httpx.AsyncClient(base_url=node.inference_url, headers=headers, timeout=20) as client,
-        asyncio.TaskGroup() as users,
-    ):
-        for _ in range(CLIENTS):
-            users.create_task(ask(client))
+    asked = {"clients": CLIENTS, "each": EACH}
+    answers = await rush(node.inference_url + echo, {}, node.inference_key(), **asked)
+    assert answers == {(200, "echo"): CLIENTS * EACH}
     alive = jvm.live_objects(node.pid)
     assert alive[jvm.REST_JOB][0] - kept == CLIENTS * EACH, "each is kept: the table did grow"
     # The race itself strikes once in a few such crowds; which table was raced for is certain.

@@ -7,7 +7,6 @@ import logging
 import pytest
 from tiny_guard import USAGE
 
-from guard_server import guard_server
 from guarded import (
     BAD,
     BAD_TEXT,
@@ -26,18 +25,6 @@ from tslc_handlers.config import ConfigError
 from tslc_handlers.guard.requests import HARMLESS
 
 pytestmark = pytest.mark.integration
-
-
-@pytest.fixture(scope="module")
-def server():
-    with guard_server(BAD) as running:
-        yield running
-
-
-@pytest.fixture
-def guard(server):
-    server.reset()
-    return server
 
 
 @pytest.fixture

@@ -25,18 +25,6 @@ from guarded import (
 pytestmark = pytest.mark.integration
 
 
-@pytest.fixture(scope="module")
-def server():
-    with guard_server(BAD) as running:
-        yield running
-
-
-@pytest.fixture
-def guard(server):
-    server.reset()
-    return server
-
-
 @pytest.fixture
 async def door(tmp_path, monkeypatch, guard):
     async with serving(tmp_path, monkeypatch, guard) as opened:

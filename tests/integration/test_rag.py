@@ -8,13 +8,12 @@ import json
 import threading
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
-import httpx
 import openai
 import pytest
 from tiny_handler import TinyHandler
 
+from doors import opened
 from knowledge import SUPPORT_BOT, Library
 from tslc_handlers.rag.passages import RetrievalFailed
 from tslc_handlers.rag_handler import RagVLLMHandler
@@ -36,28 +35,10 @@ def archive(tmp_path_factory) -> Path:
 
 @contextlib.asynccontextmanager
 async def serving(archive, tmp_path, monkeypatch, longest=4096, **rag):
-    monkeypatch.setenv("TSLC_RUN_DIR", str(tmp_path))
     monkeypatch.setattr("tiny_app.TinyApp.max_model_len", longest)
-    # The reaper would end the tests' own process group.
-    monkeypatch.setattr(
-        "tslc_handlers.vllm_handler.Reaper", lambda *_, **__: SimpleNamespace(keep=int)
-    )
     handler = Retrieving()
-    await handler.start(
-        SimpleNamespace(
-            model_name="m",
-            manifest={"model": {"modelVersion": "1.0"}},
-            model_yaml_config={"handler": {"rag": rag}},
-            system_properties={"model_dir": str(archive)},
-        ),
-        end_with_parent=False,
-    )
-    await handler._open_door()
-    (socket,) = tmp_path.glob("*.sock")
-    transport = httpx.AsyncHTTPTransport(uds=str(socket))
-    async with httpx.AsyncClient(transport=transport, base_url="http://door", timeout=10) as client:
+    async with opened(handler, {"rag": rag}, tmp_path, monkeypatch, archive) as client:
         yield handler, client
-    await handler.close()
 
 
 def ask(said=QUESTION, **more):
