@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from tslc.cli.output import dry_run_option, emit, json_option, table
 from tslc.cli.store_options import node_of, settings_of, store_options
+
+if TYPE_CHECKING:
+    from tslc.adapters.s3_store import S3Store
+    from tslc.verbs.environment import Telling
 
 
 @click.group("keys")
@@ -36,14 +40,9 @@ def create(
     **flags: Any,
 ) -> None:
     """Make a key and print it: it is shown this once."""
-    from tslc.adapters.build_environment import who
-    from tslc.verbs.environment import Telling
     from tslc.verbs.keys import create_key
-    from tslc.verbs.store_access import open_store
 
-    settings = settings_of(flags)
-    store, environment = open_store(settings, node_of(name)), settings.environment().name
-    telling = Telling(who(os.environ), reason, f"keys create {key_name}")
+    store, environment, telling = _change(flags, name, reason, f"keys create {key_name}")
     made = create_key(store, environment, key_name, per_minute, telling, dry_run=dry_run)
     document = {"name": key_name, "key": made, "per_minute": per_minute, "dry_run": dry_run}
     emit(document, made or f"would make the key {key_name} in {environment}", as_json=as_json)
@@ -91,14 +90,9 @@ def revoke(
     **flags: Any,
 ) -> None:
     """Let a key be good no longer."""
-    from tslc.adapters.build_environment import who
-    from tslc.verbs.environment import Telling
     from tslc.verbs.keys import revoke_key
-    from tslc.verbs.store_access import open_store
 
-    settings = settings_of(flags)
-    store, environment = open_store(settings, node_of(name)), settings.environment().name
-    telling = Telling(who(os.environ), reason, f"keys revoke {key_name}")
+    store, environment, telling = _change(flags, name, reason, f"keys revoke {key_name}")
     revoke_key(store, environment, key_name, telling, opens=opens, dry_run=dry_run)
     said = "would revoke" if dry_run else "revoked"
     emit(
@@ -106,3 +100,16 @@ def revoke(
         f"{said} {key_name} in {environment}",
         as_json=as_json,
     )
+
+
+def _change(
+    flags: dict[str, Any], node: str, reason: str, what: str
+) -> tuple[S3Store, str, Telling]:
+    """Where keys are changed, in which environment, and what its history is told."""
+    from tslc.adapters.build_environment import who
+    from tslc.verbs.environment import Telling
+    from tslc.verbs.store_access import open_store
+
+    settings = settings_of(flags)
+    telling = Telling(who(os.environ), reason, what)
+    return open_store(settings, node_of(node)), settings.environment().name, telling
