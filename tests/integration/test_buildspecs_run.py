@@ -58,8 +58,9 @@ def pipeline(shop: Shop, archives: TinyArchives, short_folder: Path, tmp_path: P
     given = {
         "PATH": path,
         "TSLC_HOME": str(home),
-        # It is there already, so nothing is fetched.
+        # It is there already: nothing is fetched, and what it needs is not looked through.
         "INSTALL": "tslc==0.1.0",
+        "PIP_NO_DEPS": "1",
         "MODEL": MODEL,
         "SPEC": f"archives/{MODEL}",
         "STAGING": "staging",

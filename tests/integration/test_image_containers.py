@@ -29,11 +29,12 @@ VOLUME /data
 HEALTHCHECK CMD ["/bin/sh", "-c", "test -e /data/well && echo well"]
 ENTRYPOINT ["/bin/sh", "/server"]
 """
-# Is well after a second; may end with an error, or leave a process behind.
+# Is well after a second; may end with an error, or leave a process behind. buildah may lose what is
+# said in a process's last moment.
 SERVER = """
 trap 'exit 0' TERM
 case "$1" in
-  fail) echo "cannot $2"; exit 3 ;;
+  fail) echo "cannot $2"; sleep 0.5; exit 3 ;;
   leave) sleep 60 & ;;
 esac
 sleep 1
