@@ -42,4 +42,5 @@ def _scope(nodeid: str) -> str:
     it twice costs more than dividing saves, and two vLLMs are all of the machine."""
     if nodeid.startswith("tests/e2e/"):
         return "tests/e2e/"
-    return nodeid.split("::")[0] if nodeid.startswith("tests/integration/") else nodeid
+    shares = nodeid.startswith(("tests/integration/", "tests/unit/images/"))
+    return nodeid.split("::")[0] if shares else nodeid

@@ -38,7 +38,8 @@ class Worker:
     process: subprocess.Popen[bytes]
 
     def ask(self, path: str) -> Any:
-        with httpx.Client(transport=httpx.HTTPTransport(uds=str(self.door))) as client:
+        plain = httpx.HTTPTransport(uds=str(self.door), verify=False)
+        with httpx.Client(transport=plain) as client:
             return client.get(f"http://worker{path}").json()
 
     def generated(self) -> int:

@@ -124,7 +124,7 @@ def test_a_cookie_holds_from_the_first_answer_on(
     running.serve(RouterTable((split,), upstreams))
 
     def visit() -> set[str]:
-        with httpx.Client(base_url=running.envoy.address) as browser:
+        with httpx.Client(base_url=running.envoy.address, verify=False) as browser:
             found = set()
             first = browser.post("/v1/fast", json={"model": "m"})
             made = first.headers["set-cookie"]
