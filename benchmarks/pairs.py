@@ -3,7 +3,10 @@
 Medians of all requests can't tell a millisecond where a first token takes half a second and the
 next one twice that. The two of a pair meet the same engine: with one client they follow each other
 on an idle one, in turning order; in a crowd they are sent in the same moment, and the engine takes
-both up in the same step. Each pair gives one difference; the median of those is quoted.
+both up in the same step. Each pair gives one difference; the median of those is quoted. In a crowd
+it is mostly the answer's way back: what is lost on the way there is hidden by the wait for the next
+step, except where it misses one; and of two answers of one step, the later request's is written
+second.
 """
 
 from __future__ import annotations
