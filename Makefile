@@ -10,7 +10,7 @@ GUARD ?= $(CACHE)/models/tiny-guard
 GUARD_FROM := archives/support-bot/make_guard.py $(wildcard \
   archives/support-bot/guard_training/*.py archives/support-bot/guard_training/texts/*.txt)
 UV_VERSION := 0.13.8
-# Tests at once: many wait for servers; four took no less than three on two cores.
+# Tests at once: many wait for servers. On two cores four are a little quicker, and outlast some limits.
 TESTERS ?= 3
 # Much to compile, and next to nothing of it is ever imported.
 UNCOMPILED := /transformers/models/[^/]+/(modeling|modular|image_processing)_(?!auto)|/tests?/|/moto/
