@@ -161,7 +161,7 @@ def test_a_version_that_still_loads_is_not_to_be_unregistered(
     with started(node.cli, "register", archive) as register:
         assert eventually(lambda: bool(node.versions("loading")), 30)
         assert node.cli("unregister", "loading", "1.0.0").code == 3
-        assert eventually(lambda: any(_pids(node, "loading")), 60)
+        assert eventually(lambda: any(_pids(node, "loading")), 10)
         register.kill()
     ran = node.cli("register", archive)
     assert (ran.code, "still loading" in ran.err, "unregister" in ran.err) == (5, True, False)
