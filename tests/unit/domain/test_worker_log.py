@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 from tslc.domain.registration import load_failed
-from tslc.domain.worker_log import lines_of, server_saw_death, worker_died, worker_error
+from tslc.domain.worker_log import (
+    has_said_all,
+    lines_of,
+    server_saw_death,
+    worker_died,
+    worker_error,
+)
 
 UNPACKED = "/n/tmp/models/0123456789abcdef0123456789abcdef"
 
@@ -121,6 +127,18 @@ def test_a_death_is_seen_in_the_workers_log_and_in_torchserves() -> None:
     said = ["2026-01-31T12:00:00,000 [ERROR] W-9000-m_1.0 o.p.s.W - Backend worker error"]
     assert server_saw_death(said, "m", "1.0")
     assert not server_saw_death(said, "m", "1.1")
+
+
+def test_a_worker_has_said_all_when_both_its_streams_were_read_to_their_ends() -> None:
+    def ended(thread: str) -> str:
+        head = f"2026-01-31T12:00:00,000 [INFO ] {thread} org.pytorch.serve.wlm.WorkerLifeCycle"
+        return f"{head} - Stopped Scanner - {thread}\n"
+
+    out, err = ended("W-9000-m_1.0-stdout"), ended("W-9000-m_1.0-stderr")
+    assert has_said_all([out, err], "m", "1.0")
+    assert not has_said_all([out, out], "m", "1.0")
+    assert not has_said_all([out, ended("W-9001-m_1.0-stderr")], "m", "1.0")
+    assert not has_said_all([out, ended("W-9000-m_1.0.1-stderr")], "m", "1.0")
 
 
 def test_a_worker_without_an_error_is_quoted() -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from tslc.adapters.clock import Deadline
-
 
 @dataclass(frozen=True)
 class LogMark:
@@ -34,12 +32,3 @@ class LogMark:
                 return tuple(log.read().decode("utf-8", errors="replace").splitlines())
         except FileNotFoundError:
             return ()
-
-    def settle(self, quiet: float = 0.3, most: float = 2.0) -> None:
-        """Wait until the file has stopped growing: a traceback comes in many lines."""
-        last = self.at_end(self.path)
-        for _ in Deadline(most).rounds(quiet):
-            current = self.at_end(self.path)
-            if current == last and last != self:
-                return
-            last = current

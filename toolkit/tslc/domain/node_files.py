@@ -92,7 +92,8 @@ def render_log_config(paths: NodePaths) -> str:
 
     model_log.log has what workers print, each line with its thread's name,
     `W-<n>-<model>_<version>-stdout` or -stderr. The line that TorchServe's part of a worker prints
-    for every request is dropped.
+    for every request is dropped. Of what tells of a worker's life only that all it said was read
+    is kept: a load that failed is explained after that.
     """
     noise = r".*(self\._entry_point=|Backend received inference at|Getting requests from model).*"
     return f"""<?xml version="1.0" encoding="UTF-8"?>
@@ -105,6 +106,14 @@ def render_log_config(paths: NodePaths) -> str:
     <Logger name="MODEL_LOG" level="all" additivity="false">
       <RegexFilter regex={quoteattr(noise)} onMatch="DENY" onMismatch="ACCEPT"/>
       <AppenderRef ref="workers"/>
+    </Logger>
+    <Logger name="org.pytorch.serve.wlm.WorkerLifeCycle" level="info" additivity="false">
+      <AppenderRef ref="server">
+        <Filters>
+          <ThresholdFilter level="warn" onMatch="ACCEPT" onMismatch="NEUTRAL"/>
+          <RegexFilter regex="Stopped Scanner.*" onMatch="ACCEPT" onMismatch="DENY"/>
+        </Filters>
+      </AppenderRef>
     </Logger>
     <Logger name="ACCESS_LOG" level="off"/>
     <Logger name="MODEL_METRICS" level="off"/>

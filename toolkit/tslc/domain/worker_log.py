@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 _LINE = re.compile(r"\S+ \[\s*(\w+)\s*\] (W-\d+-.+)-(stdout|stderr) MODEL_LOG - (.*)")
+_READ_TO_END = "Stopped Scanner"
 _DIED = "Backend worker process died."
 _TRACEBACK = "Traceback (most recent call last):"
 _FRAME = re.compile(r'\s*File "(?P<file>[^"]+)", line (?P<line>\d+), in (?P<function>.+)')
@@ -92,6 +93,16 @@ def server_saw_death(log: Iterable[str], model: str, version: str) -> bool:
         rf"W-\d+-{re.escape(f'{model}_{version}')} .* - Backend worker (error|thread)"
     )
     return any(said.search(line) for line in log)
+
+
+def has_said_all(log: Iterable[str], model: str, version: str) -> bool:
+    """Whether TorchServe's own log says that a worker of this version was read to its end."""
+    ended = re.compile(rf"{_READ_TO_END} - (W-\d+-{re.escape(f'{model}_{version}')})-(stdout|stderr)$")
+    streams: dict[str, set[str]] = {}
+    for line in log:
+        if match := ended.search(line.rstrip("\n")):
+            streams.setdefault(match[1], set()).add(match[2])
+    return any(len(both) == 2 for both in streams.values())
 
 
 def worker_error(lines: Sequence[WorkerLine]) -> WorkerError | None:

@@ -9,7 +9,7 @@ from typing import assert_never
 
 from tslc.adapters import model_store, node_folder, worker_door
 from tslc.adapters.archive_file import open_archive
-from tslc.adapters.clock import Deadline
+from tslc.adapters.clock import Deadline, wait_until
 from tslc.adapters.node_processes import family, is_alive
 from tslc.adapters.stop_signals import uninterrupted
 from tslc.adapters.worker_door import Door
@@ -21,7 +21,7 @@ from tslc.domain.settings import Settings
 from tslc.domain.store_layout import WEIGHTS
 from tslc.domain.store_manifest import Kind, StoreManifest
 from tslc.domain.trust import Check
-from tslc.domain.worker_log import WorkerLine, lines_of, server_saw_death, worker_died
+from tslc.domain.worker_log import WorkerLine, has_said_all, lines_of, server_saw_death, worker_died
 from tslc.errors import NotRunning, Refused, RemoteFailed, TslcError
 from tslc.verbs.prove import prove
 from tslc.verbs.pull import pull
@@ -41,6 +41,7 @@ from tslc.verbs.unregister import take_off
 _ROUND = 0.2
 _READY_SECONDS = 30.0
 _UNANSWERED_SECONDS = 10.0
+_LAST_WORDS_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -261,7 +262,7 @@ class _Registration:
                 case Step.TRY_PROMPTS:
                     return doors
                 case Step.GIVE_UP_DEAD:
-                    self.worker_mark.settle()
+                    wait_until(self._has_said_all, _LAST_WORDS_SECONDS)
                     raise self._failure(load_failed(*self._version, self._lines()))
                 case Step.GIVE_UP_LATE:
                     late = load_late(*self._version, limit, reasons, self._lines())
@@ -283,6 +284,9 @@ class _Registration:
 
     def _lines(self) -> tuple[WorkerLine, ...]:
         return lines_of(self.worker_mark.since(), *self._version)
+
+    def _has_said_all(self) -> bool:
+        return has_said_all(self.server_mark.since(), *self._version)
 
     def _died(self) -> bool:
         if worker_died(self._lines()) or server_saw_death(self.server_mark.since(), *self._version):
