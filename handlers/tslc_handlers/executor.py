@@ -14,20 +14,30 @@ model, stood in each other's way. With 5,000 turns, one and eight clients, media
 interleaved on a noisy machine: two at once 5.8 and 25 tokens/s each, not 1.7 and 16; one alone
 12.9 and 80, beside 10.5 and 67. No waiting at all (OMP_WAIT_POLICY=PASSIVE) gave two 7.3 and 39,
 but one alone 5.6 and 37, not 11.1 and 65: a virtual core that sleeps wakes late.
+
+And it gives way to what brings its answers to users. The model computes on all cores, and the
+worker, the router and whatever else a token passes share them with it; each needs one for a
+fraction of a millisecond. Pairs of requests through the router and past it, medians of rounds that
+took turns: to a first token the router added 1.5 ms with 32 clients and 1.15 with 8; with this
+0.97 and 1.01 ms.
 """
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-IN_THE_ENGINE = "vllm.v1.executor.uniproc_executor.UniProcExecutor"
+IN_THE_ENGINE = "tslc_handlers.yielding_executor.YieldingExecutor"
+NICENESS = 5
 _SIZES = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size", "nnodes")
 # What only vLLM's own processes heed: threads bound to cores, and cores left to others.
 _BINDING = ("VLLM_CPU_OMP_THREADS_BIND", "VLLM_CPU_NUM_OF_RESERVED_CPU")
 _WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 _NUMA = Path("/sys/devices/system/node")
+_THREADS = Path("/proc/self/task")
 
 
 def cpu_executor(
@@ -47,3 +57,10 @@ def waiting(values: Mapping[str, Any], environ: Mapping[str, str]) -> dict[str, 
     said = any(name in environ for name in _WAITING)
     computes = values.get("distributed_executor_backend") == IN_THE_ENGINE
     return {"GOMP_SPINCOUNT": "5000"} if computes and not said else {}
+
+
+def give_way() -> None:
+    """Make every thread of this process nice; it is threads that Linux schedules."""
+    for thread in _THREADS.iterdir() if _THREADS.exists() else ():
+        with contextlib.suppress(ProcessLookupError):  # it has ended meanwhile
+            os.setpriority(os.PRIO_PROCESS, int(thread.name), NICENESS)

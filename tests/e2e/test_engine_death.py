@@ -15,6 +15,7 @@ import psutil
 from tests.e2e.conftest import Quickstart, assert_gone, family
 
 from nodes import eventually
+from tslc_handlers.executor import NICENESS
 
 LOAD_SECONDS = 240.0
 
@@ -61,6 +62,7 @@ def test_vllm_ends_with_its_worker_and_comes_back(quickstart: Quickstart) -> Non
     assert len(everything) >= 4
     # tslc_handlers/executor.py: the engine's process is the only one that computes.
     assert not [one for one in everything if "VLLM::Worker" in " ".join(one.cmdline())]
+    assert engine_of(worker).nice() == NICENESS
     os.kill(worker, signal.SIGKILL)
     assert_gone(everything)
     assert "Paris" in answers_again(quickstart, worker)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from tslc_handlers.executor import IN_THE_ENGINE, cpu_executor, waiting
+from tslc_handlers.executor import IN_THE_ENGINE, NICENESS, cpu_executor, waiting
 
 
 @pytest.fixture
@@ -54,3 +56,26 @@ def test_its_threads_wait_only_a_moment_unless_somebody_says_otherwise() -> None
 def test_an_engine_that_has_others_compute_is_told_nothing() -> None:
     assert waiting({"distributed_executor_backend": "mp"}, {}) == {}
     assert waiting({}, {}) == {}
+
+
+NICE = """
+import os, threading
+from tslc_handlers.executor import give_way
+
+stop = threading.Event()
+there = [threading.Thread(target=stop.wait) for _ in range(3)]
+for one in there:
+    one.start()
+give_way()
+later = threading.Thread(target=stop.wait)
+later.start()
+numbers = [threading.main_thread().native_id, *(one.native_id for one in (*there, later))]
+print(*{os.getpriority(os.PRIO_PROCESS, number) for number in numbers})
+stop.set()
+"""
+
+
+def test_every_thread_of_an_engine_that_is_up_gives_way() -> None:
+    command = [sys.executable, "-c", NICE]
+    ran = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert ran.stdout.split() == [str(NICENESS)]

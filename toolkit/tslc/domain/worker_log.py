@@ -97,7 +97,8 @@ def server_saw_death(log: Iterable[str], model: str, version: str) -> bool:
 
 def has_said_all(log: Iterable[str], model: str, version: str) -> bool:
     """Whether TorchServe's own log says that a worker of this version was read to its end."""
-    ended = re.compile(rf"{_READ_TO_END} - (W-\d+-{re.escape(f'{model}_{version}')})-(stdout|stderr)$")
+    worker = rf"W-\d+-{re.escape(f'{model}_{version}')}"
+    ended = re.compile(rf"{_READ_TO_END} - ({worker})-(stdout|stderr)$")
     streams: dict[str, set[str]] = {}
     for line in log:
         if match := ended.search(line.rstrip("\n")):
