@@ -62,7 +62,7 @@ def client(http: httpx.Client) -> OpenAI:
 def openai_client(http: httpx.Client) -> OpenAI:
     """TorchServe's inference key goes where OpenAI's key goes; the direct door needs none."""
     key = http.headers.get("authorization", "Bearer unused").removeprefix("Bearer ")
-    plain = httpx.Client(transport=http._transport)
+    plain = httpx.Client(transport=http._transport, timeout=60)
     return OpenAI(base_url=http.base_url.join("v1"), api_key=key, http_client=plain, max_retries=0)
 
 

@@ -53,17 +53,17 @@ async def test_a_whole_answer(client):
 
 
 async def test_a_stream_arrives_piece_by_piece_as_the_engine_makes_it(client):
-    started, arrivals, text = time.perf_counter(), [], b""
+    arrivals, text = [], b""
     async with client.stream(
-        "POST", "/v1/completions", json=ask(6, delay=0.1) | {"stream": True}
+        "POST", "/v1/completions", json=ask(10, delay=0.1) | {"stream": True}
     ) as s:
         assert s.headers["content-type"].startswith("text/event-stream")
         async for piece in s.aiter_raw():
-            arrivals.append(time.perf_counter() - started)
+            arrivals.append(time.perf_counter())
             text += piece
-    assert text.count(b"data: {") == 6
+    assert text.count(b"data: {") == 10
     assert text.endswith(b"data: [DONE]\n\n")
-    assert arrivals[0] < 0.3, "the first token was held back"
+    assert arrivals[-1] - arrivals[0] > 0.5, "the first token was held back"
     assert len(arrivals) >= 6
 
 

@@ -167,7 +167,7 @@ def test_requests_leave_no_line_in_the_logs(node: Node, archives: TinyArchives) 
     head = {"Authorization": f"Bearer {node.inference_key()}"}
     url = f"{node.inference_url}/predictions/quiet/1.0.0/v1/chat/completions"
     before = _log_bytes(node)
-    with httpx.Client(headers=head) as client:
+    with httpx.Client(headers=head, timeout=30) as client:
         for _ in range(50):
             assert client.post(url, json=GOOD_PROMPT["request"]).status_code == 200
             assert client.post(url, json={}).status_code == 400

@@ -150,7 +150,7 @@ def served_archive(node: NodePaths) -> Iterator[Path]:
 
 def test_a_worker_tells_its_metrics_as_its_versions(node: NodePaths, served_archive: Path) -> None:
     transport = httpx.HTTPTransport(uds=str(served_archive))
-    with httpx.Client(transport=transport, base_url="http://door") as client:
+    with httpx.Client(transport=transport, base_url="http://door", timeout=30) as client:
         body = {"prompt": "a b", "max_tokens": 3}
         assert client.post("/v1/completions", json=body).status_code == 200
     with serving(node) as page:

@@ -88,7 +88,7 @@ def users(line: ReleaseLine) -> AbstractContextManager[Counter[int]]:
     (node,) = tslc(line, "status", "--env", "production")["nodes"]
     url = f"{node['router']}/v1/chat/completions"
     body = {"model": "m", "messages": [{"role": "user", "content": "hello-user"}]}
-    return asking(lambda: httpx.post(url, json=body, verify=False).status_code)
+    return asking(lambda: httpx.post(url, json=body, verify=False, timeout=30).status_code)
 
 
 def change(line: ReleaseLine, key: str, value: str) -> None:

@@ -206,7 +206,7 @@ def test_a_shadow_gets_copies_whose_answers_nobody_sees(steady: Served) -> None:
     assert traffic.failures() == []
     assert set(traffic.versions()) == {"1.0.0"}
     (door,) = (steady.node.folder / "run").glob(f"{MODEL}@1.2.0@*.sock")
-    with httpx.Client(transport=httpx.HTTPTransport(uds=str(door))) as client:
+    with httpx.Client(transport=httpx.HTTPTransport(uds=str(door)), timeout=30) as client:
         text = client.get("http://door/metrics").text
     # One line for each endpoint and status; the node's own look at its doors has lines, too.
     endpoint = 'endpoint="/v1/chat/completions"'
@@ -242,11 +242,11 @@ def test_what_the_router_must_not_show_it_does_not_show(steady: Served) -> None:
     paths = ("/metrics", "/ready", "/models", "/stats", f"/{MODEL}/metrics")
     tricks = ("/v1/../metrics", "/v1/%2e%2e/metrics", f"/{MODEL}/v1/../../ready")
     for path in (*paths, *tricks, "/predictions/m/1.0.0/v1/models"):
-        answer = httpx.get(node.url + path)
+        answer = httpx.get(node.url + path, timeout=30)
         assert answer.status_code in (400, 404), (path, answer.text)
         assert answer.json()["error"]["message"]
     for path in ("/models", "/models?url=x.mar", "/token?type=management"):
-        assert httpx.post(node.url + path).status_code in (400, 404)
+        assert httpx.post(node.url + path, timeout=30).status_code in (400, 404)
 
 
 def test_keys_are_asked_for_once_there_is_one_and_taken_back_without_a_restart(
@@ -258,7 +258,7 @@ def test_keys_are_asked_for_once_there_is_one_and_taken_back_without_a_restart(
         assert eventually(lambda: node.ask().status_code == 401, 15)
         assert node.ask(key=key).status_code == 200
         assert node.ask(key=key + "x").status_code == 401
-        assert httpx.get(f"{node.url}/health").status_code == 200
+        assert httpx.get(f"{node.url}/health", timeout=30).status_code == 200
         second = steady("keys", "create", "slow", "--per-minute", "2")["key"]
         assert eventually(lambda: node.ask(key=second).status_code == 200, 15)
         statuses = [node.ask(key=second).status_code for _ in range(4)]
@@ -283,6 +283,7 @@ def test_the_access_log_tells_who_answered_and_never_what_was_asked(steady: Serv
         f"{steady.node.url}/v1/chat/completions",
         json={"model": MODEL, "messages": [{"role": "user", "content": secret}]},
         headers={"x-user-id": "anna@example.com", "x-request-id": "r-42"},
+        timeout=30,
     )
     assert answer.status_code == 200
     found: list[dict[str, object]] = []
