@@ -60,7 +60,11 @@ def waiting(values: Mapping[str, Any], environ: Mapping[str, str]) -> dict[str, 
 
 
 def give_way() -> None:
-    """Make every thread of this process nice; it is threads that Linux schedules."""
-    for thread in _THREADS.iterdir() if _THREADS.exists() else ():
-        with contextlib.suppress(ProcessLookupError):  # it has ended meanwhile
-            os.setpriority(os.PRIO_PROCESS, int(thread.name), NICENESS)
+    """Make every thread of this process nice, or leave it nicer; it is threads that Linux
+    schedules."""
+    for task in _THREADS.iterdir() if _THREADS.exists() else ():
+        # It may have ended meanwhile, or the system may not allow it.
+        with contextlib.suppress(OSError):
+            thread = int(task.name)
+            nice = max(NICENESS, os.getpriority(os.PRIO_PROCESS, thread))
+            os.setpriority(os.PRIO_PROCESS, thread, nice)

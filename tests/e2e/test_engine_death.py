@@ -62,7 +62,7 @@ def test_vllm_ends_with_its_worker_and_comes_back(quickstart: Quickstart) -> Non
     assert len(everything) >= 4
     # tslc_handlers/executor.py: the engine's process is the only one that computes.
     assert not [one for one in everything if "VLLM::Worker" in " ".join(one.cmdline())]
-    assert engine_of(worker).nice() == NICENESS
+    assert engine_of(worker).nice() >= NICENESS
     os.kill(worker, signal.SIGKILL)
     assert_gone(everything)
     assert "Paris" in answers_again(quickstart, worker)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -75,7 +76,8 @@ stop.set()
 """
 
 
-def test_every_thread_of_an_engine_that_is_up_gives_way() -> None:
-    command = [sys.executable, "-c", NICE]
+@pytest.mark.parametrize("before", [0, NICENESS + 4])
+def test_every_thread_of_an_engine_that_is_up_gives_way(before: int) -> None:
+    command = ["nice", "-n", str(before), sys.executable, "-c", NICE]
     ran = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert ran.stdout.split() == [str(NICENESS)]
+    assert ran.stdout.split() == [str(max(NICENESS, os.nice(0) + before))]
