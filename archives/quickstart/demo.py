@@ -168,7 +168,12 @@ class Demo:
         """A thousand users, each with an answer of the model's; the split has to be the one asked
         for, within what chance allows once in a thousand runs."""
         began = time.monotonic()
-        with ThreadPoolExecutor(AT_ONCE) as pool, httpx.Client(timeout=120) as client:
+        # No connection is closed meanwhile: httpx may close one that another thread was just given.
+        keep = httpx.Limits(max_keepalive_connections=AT_ONCE, keepalive_expiry=None)
+        with (
+            ThreadPoolExecutor(AT_ONCE) as pool,
+            httpx.Client(timeout=120, limits=keep) as client,
+        ):
             found = Counter(pool.map(lambda user: self._version(client, user), range(ANSWERS)))
         for version, share in shares.items():
             low, high = binomial_range(ANSWERS, share)

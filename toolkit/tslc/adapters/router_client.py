@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from tslc.adapters.http_errors import translated
+from tslc.adapters.shared_client import shared_client
 from tslc.adapters.worker_door import Reply
 from tslc.domain.router.names import VERSION_HEADER
 
@@ -22,25 +23,20 @@ class RouterClient:
     url: str
     version: str
     api_key: str | None = field(default=None, repr=False)
-    _client: httpx.Client | None = None
+    _client: httpx.Client = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        headers = {VERSION_HEADER: self.version}
+        if self.api_key:
+            headers["authorization"] = f"Bearer {self.api_key}"
+        self._client = shared_client(base_url=self.url, headers=headers)
 
     def request(self, path: str, body: object, seconds: float) -> Reply:
         """A whole answer to a POST. Raises NotRunning, RemoteFailed."""
         started = time.monotonic()
         with translated(f"the router at {self.url}"):
-            answer = self._open().post(path, json=body, timeout=seconds)
+            answer = self._client.post(path, json=body, timeout=seconds)
         return Reply(answer.status_code, answer.content, time.monotonic() - started)
 
-    def _open(self) -> httpx.Client:
-        import httpx
-
-        if self._client is None:
-            headers = {VERSION_HEADER: self.version}
-            if self.api_key:
-                headers["authorization"] = f"Bearer {self.api_key}"
-            self._client = httpx.Client(base_url=self.url, headers=headers)
-        return self._client
-
     def close(self) -> None:
-        if self._client is not None:
-            self._client.close()
+        self._client.close()

@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 from tslc.adapters.clock import Deadline, now
 from tslc.adapters.http_errors import translated
+from tslc.adapters.shared_client import shared_client
 from tslc.domain.chat import error_text
 from tslc.domain.node import Ports
 from tslc.domain.served import Described
@@ -46,10 +47,8 @@ class TorchServeApi:
         self._key_file = key_file
         self._subject = f"TorchServe of node '{node}'"
         self._key_seconds = key_seconds
-        import httpx
-
         # Plain HTTP on loopback: loading the machine's certificates takes longer than a request.
-        self._client = httpx.Client(timeout=_TIMEOUT, trust_env=False, verify=False)  # noqa: S501
+        self._client = shared_client(timeout=_TIMEOUT, trust_env=False, verify=False)
 
     # --- management --------------------------------------------------------------------------
 
