@@ -90,9 +90,10 @@ class Container:
         """As `docker stop`: the signal is for the first process. Nothing may be left."""
         first = shlex.join(self.entry)
         for pid in self.pids():
-            words = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
-            if shlex.join(words).startswith(first):
-                os.kill(pid, signal.SIGTERM)
+            with contextlib.suppress(OSError):  # a health check that ended meanwhile
+                words = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+                if shlex.join(words).startswith(first):
+                    os.kill(pid, signal.SIGTERM)
         began = time.monotonic()
         code, left = running.wait(_STOP_SECONDS), self.pids()
         print(f"stopped with {code} in {time.monotonic() - began:.0f} s", flush=True)

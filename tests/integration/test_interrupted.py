@@ -7,8 +7,10 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -17,8 +19,9 @@ import pytest
 from nodes import TINY, Cli, Node, TinyArchives, eventually, start_node
 from tslc.adapters.node_processes import is_alive
 from tslc.adapters.torchserve_process import find_java
-from tslc.domain.node import NODE_MARK, PORT_NAMES, Ports
+from tslc.domain.node import NODE_MARK, PORT_NAMES, Ports, node_paths
 from tslc.errors import Refused
+from tslc.verbs import up_plan
 from tslc.verbs.register import _Registration
 from tslc.verbs.register_plan import ArchiveAt, plan_register
 from tslc.verbs.running_node import open_node
@@ -105,6 +108,22 @@ def test_after_a_killed_up_the_next_one_starts_on_the_same_ports(cli: Cli) -> No
     assert str(left.pid) in cli.ok("up", *ports, "--dry-run").out
     assert cli.ok("up", *ports, "--json").json["pid"] != left.pid
     assert not is_alive(left.pid)
+
+
+def test_a_port_that_nobody_holds_any_more_is_waited_for(
+    short_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel still closes what a killed process had open."""
+    monkeypatch.setattr(up_plan, "holder_pid", lambda port: None)
+    wish = up_plan.Wish("n", free_ports=True)
+    with socket.create_server(("127.0.0.1", 0)) as closing:
+        wish = replace(wish, ports={"inference": closing.getsockname()[1]})
+        threading.Timer(0.5, closing.close).start()
+        up_plan.check(node_paths(short_folder, "n"), wish, os.environ)
+    with socket.create_server(("127.0.0.1", 0)) as kept:
+        wish = replace(wish, ports={"inference": kept.getsockname()[1]})
+        with pytest.raises(Refused, match="not all free"):
+            up_plan.check(node_paths(short_folder, "n"), wish, os.environ)
 
 
 def test_a_terminated_register_takes_its_version_off_again(

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from tslc.adapters import envoy_process, node_folder, seaweedfs, supervisor, torchserve_process
+from tslc.adapters.clock import wait_until
 from tslc.adapters.loopback_ports import holder, holder_pid, is_free, pick_free
 from tslc.adapters.node_processes import node_processes
 from tslc.adapters.torchserve_process import Java
@@ -24,6 +25,7 @@ from tslc.errors import Refused
 from tslc.verbs.node_programs import RoutingWish
 
 START_SECONDS = 60.0
+_ENDING_SECONDS = 3.0
 
 
 @dataclass(frozen=True)
@@ -116,12 +118,18 @@ def check(
     torchserve_process.check_torchserve()
     supervisor.check_installed()
     java = torchserve_process.find_java(env)
-    busy = {
-        flag: port
-        for flag, port in settings.ports.used(router=wish.routing is not None).items()
-        if not is_free(port) and holder_pid(port) not in ending
-    }
-    if busy:
+    ports = settings.ports.used(router=wish.routing is not None)
+
+    def held() -> dict[str, int]:
+        return {
+            flag: port
+            for flag, port in ports.items()
+            if not is_free(port) and holder_pid(port) not in ending
+        }
+
+    # A process that ends is nobody's any more before the last of its ports is free.
+    wait_until(lambda: all(holder_pid(port) for port in held().values()), _ENDING_SECONDS)
+    if busy := held():
         raise Refused(
             "\n    ".join(
                 ["the node's ports are not all free:"]
