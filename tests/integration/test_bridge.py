@@ -63,7 +63,8 @@ async def test_a_stream_arrives_piece_by_piece_as_the_engine_makes_it(client):
             text += piece
     assert text.count(b"data: {") == 10
     assert text.endswith(b"data: [DONE]\n\n")
-    assert arrivals[-1] - arrivals[0] > 0.5, "the first token was held back"
+    # 0.9 s lie between the first token and the last.
+    assert arrivals[-1] - arrivals[0] > 0.7, "the first token was held back"
     assert len(arrivals) >= 6
 
 
