@@ -69,9 +69,10 @@ def main() -> None:
         poll = select.poll()
         for fd in alive:
             poll.register(fd, select.POLLIN)
-        sys.stdout.write("ready\n")
-        sys.stdout.flush()
-        sys.stdout.close()
+        # A worker that died this very moment reads it no more.
+        with contextlib.suppress(BrokenPipeError):
+            os.write(1, b"ready\n")
+        os.close(1)
         poll.poll()
     end_group(worker)
     with contextlib.suppress(FileNotFoundError):

@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+import tslc_handlers.reaper
 from nodes import Node, TinyArchives, eventually, start_node
 
 pytestmark = pytest.mark.integration
@@ -139,3 +140,30 @@ def test_all_end_with_down(own_node, own_pair):
     own_node.cli.ok("down")
     assert gone(*own_pair)
     assert own_node.processes() == []
+
+
+def test_a_reaper_whose_worker_dies_before_it_is_heard_still_reaps(tmp_path):
+    """Nobody reads its "ready" then: a write to a pipe without a reader."""
+    engine = "subprocess.Popen(['sleep', '600'], stdout=subprocess.DEVNULL)"
+    program = f"import subprocess; print({engine}.pid, flush=True); input()"
+    worker = subprocess.Popen(
+        [sys.executable, "-c", program],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        process_group=0,
+    )
+    child = int(worker.stdout.readline())
+    unread, write = os.pipe()
+    os.close(unread)
+    script = Path(tslc_handlers.reaper.__file__)
+    words = (sys.executable, "-I", "-S", script, worker.pid, 0, tmp_path / "door")
+    reaper = subprocess.Popen([str(word) for word in words], stdout=write)
+    os.close(write)
+    said = Path(f"/proc/{reaper.pid}/fd/1")
+    told = eventually(lambda: not said.exists(), LIMIT)
+    worker.kill()
+    worker.communicate()
+    assert gone(child)
+    assert told
+    assert reaper.wait(LIMIT) == 0
