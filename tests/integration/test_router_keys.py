@@ -7,6 +7,7 @@ import json
 import random
 import ssl
 import string
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -146,16 +147,26 @@ def test_the_access_log_tells_who_answered_and_how_fast(one: Router, table: Rout
     split = replace(table.models[0], sticky=Sticky(StickyBy.HEADER, "x-user-id"))
     one.serve(replace(table, models=(split,), keys=(key("ann", "secret-a"),)))
     headers = bearer("secret-a") | {"x-user-id": "u7"}
-    body = {"prompt": "w", "max_tokens": 10, "stream": True, "tiny": {"delay": 0.02}}
-    answer = one.ask(path="/v1/completions", headers=headers, body=body)
+    tokens = {"prompt": "w", "max_tokens": 10, "stream": True, "tiny": {"delay": 0.05}}
+    body = {"model": "m", **tokens}
+    started = time.monotonic()
+
+    def spent() -> float:
+        return (time.monotonic() - started) * 1000
+
+    with one.client.stream("POST", "/v1/completions", json=body, headers=headers) as answer:
+        came = [(spent(), len(piece)) for piece in answer.iter_raw()]
+        whole = spent()
     line = one.logged(answer.headers["x-request-id"])
     hashed = hashlib.sha256((SALT + "u7").encode()).hexdigest()[:16]
     who = {"model": "m", "version": "1", "key": "ann", "user": hashed}
     what = {"status": 200, "flags": "-", "method": "POST", "path": "/v1/completions", "attempts": 1}
     assert {name: line[name] for name in who | what} == who | what
-    assert line["bytes_in"] == len(json.dumps({"model": "m", **body}, separators=(",", ":")))
-    assert line["bytes_out"] >= len(answer.content)
-    assert 0 <= line["first_byte_ms"] < 200 <= line["duration_ms"]
+    assert line["bytes_in"] == len(json.dumps(body, separators=(",", ":")))
+    assert line["bytes_out"] >= sum(length for _, length in came)
+    # On a busy machine the client sees either late, and never early: the bounds are its own.
+    assert 0 <= line["first_byte_ms"] <= came[0][0]
+    assert 500 <= line["duration_ms"] <= whole
     refused = one.ask(headers={"x-request-id": "refused-1"})
     assert refused.status_code == 401
     assert one.logged("refused-1")["status"] == 401
