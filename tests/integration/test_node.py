@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import httpx
 import psutil
 import pytest
 
-from nodes import GOOD_PROMPT, Cli, Node, TinyArchives, eventually, start_node
+from nodes import GOOD_PROMPT, Cli, Node, Ran, TinyArchives, eventually, start_node
+from tslc.adapters.loopback_ports import pick_free
 
 pytestmark = pytest.mark.integration
 
@@ -100,6 +105,39 @@ def test_a_port_in_use_is_named_with_its_holder_and_its_flag(cli: Cli) -> None:
         assert f"pid {os.getpid()}" in ran.err
         assert "--free-ports" in ran.err
     assert not list((cli.home / "nodes").glob("*/logs"))
+
+
+@contextmanager
+def overtaken(cli: Cli) -> Iterator[int]:
+    """Another server has taken the management port of a node that just starts: that port."""
+    config = cli.home / "nodes" / "default" / "config.properties"
+    assert eventually(config.exists, 30)
+    found = re.search(r"^management_address=.*:(\d+)$", config.read_text(), re.MULTILINE)
+    assert found
+    with socket.create_server(("127.0.0.1", int(found[1]))):
+        yield int(found[1])
+
+
+def up_overtaken(cli: Cli, *options: object) -> tuple[int, Ran]:
+    """The port that another took, and how `tslc up` ended."""
+    with ThreadPoolExecutor() as pool:
+        running = pool.submit(cli, "up", "--free-ports", "--no-router", "--json", *options)
+        with overtaken(cli) as port:
+            return port, running.result(120)
+
+
+def test_a_free_port_that_another_takes_first_is_replaced(cli: Cli) -> None:
+    port, ran = up_overtaken(cli)
+    assert ran.code == 0, ran.err
+    assert ran.json["ports"]["management"] != port
+
+
+def test_a_named_port_that_another_takes_first_is_named_with_its_holder(cli: Cli) -> None:
+    port, ran = up_overtaken(cli, "--management-port", pick_free(1)[0])
+    assert ran.code == 3, ran.err
+    assert f"--management-port {port}: held by" in ran.err
+    assert f"pid {os.getpid()}" in ran.err
+    assert cli("status").code == 5
 
 
 def test_a_torchserve_that_cannot_start_leaves_nothing_and_says_why(cli: Cli) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import random
 import socket
+from collections.abc import Iterable
 
 import psutil
 
@@ -43,10 +44,13 @@ def holder_pid(port: int) -> int | None:
     return None
 
 
-def pick_free(count: int) -> tuple[int, ...]:
+def pick_free(count: int, apart: Iterable[int] = ()) -> tuple[int, ...]:
     """Ports that are free now, all different, and likely to be free again when their server comes
     back: the kernel's own choice may be one that an outgoing connection of anyone takes meanwhile.
+
+    None of `apart`: what a server that is not up yet is to have.
     """
+    taken = frozenset(apart)
     shuffled = random.sample(_STEADY, len(_STEADY))
-    free = (port for port in shuffled if is_free(port))
+    free = (port for port in shuffled if port not in taken and is_free(port))
     return tuple(port for port, _ in zip(free, range(count), strict=False))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -14,6 +15,8 @@ from urllib.parse import quote
 from tslc.adapters.scratch import scratch_folder
 from tslc.domain.node import NodePaths, NodeState
 from tslc.errors import BadInput, Refused
+
+_SAYS_NOTHING = re.compile(r"\s*|\s+at [\w.$/<>]+\(.*\)|\s+\.\.\. \d+ more")
 
 
 @contextlib.contextmanager
@@ -144,9 +147,10 @@ def remove(path: Path) -> None:
 
 
 def last_lines(path: Path, count: int) -> tuple[str, ...]:
-    """The last lines of a log; none when there is no log."""
+    """The last lines of a log that say something, as the frames of Java's stack traces don't; none
+    when there is no log."""
     try:
         lines = path.read_text("utf-8", errors="replace").splitlines()
     except OSError:
         return ()
-    return tuple(line for line in lines if line.strip())[-count:]
+    return tuple(line for line in lines if not _SAYS_NOTHING.fullmatch(line))[-count:]

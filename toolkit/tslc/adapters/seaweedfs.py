@@ -80,19 +80,19 @@ def find_weed(env: Mapping[str, str]) -> Path:
     return Path(found)
 
 
-def prepare(node: NodePaths) -> StoreState:
+def prepare(node: NodePaths, apart: frozenset[int]) -> StoreState:
     """The files the server is to be started with. Raises BadInput, RemoteFailed.
 
     store.json has no pid in it then, and the store is not running for others: what a start that was
-    killed left behind is ended first. Ports stay those of the last time where they are free; the
-    credential is made once.
+    killed left behind is ended first. Ports stay those of the last time where they are free, and
+    none of `apart`: the node's own; the credential is made once.
     """
     paths = StorePaths(node.store)
     stop(node, 0.0)
     try:
         for folder in (paths.root, paths.data, paths.logs):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        state = _fresh_state(read_state(node))
+        state = _fresh_state(read_state(node), apart)
         _write_files(paths, state)
         write_private(paths.console, b"")
     except OSError as error:
@@ -164,12 +164,13 @@ def _is_server(pid: int, paths: StorePaths) -> bool:
     return False
 
 
-def _fresh_state(known: StoreState | None) -> StoreState:
+def _fresh_state(known: StoreState | None, apart: frozenset[int]) -> StoreState:
     fields = tuple(StorePorts.model_fields)
-    if known and all(is_free(port) for port in known.ports.model_dump().values()):
+    before = frozenset(known.ports.model_dump().values()) if known else frozenset()
+    if known and not before & apart and all(is_free(port) for port in before):
         ports = known.ports
     else:
-        ports = StorePorts(**dict(zip(fields, pick_free(len(fields)), strict=True)))
+        ports = StorePorts(**dict(zip(fields, pick_free(len(fields), apart), strict=True)))
     access_key = known.access_key if known else secrets.token_hex(10)
     secret_key = known.secret_key if known else secrets.token_urlsafe(32)
     return StoreState(ports=ports, access_key=access_key, secret_key=secret_key)

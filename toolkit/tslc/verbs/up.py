@@ -13,6 +13,7 @@ from pathlib import Path
 from tslc.adapters import node_folder, program_runs, seaweedfs, supervisor, torchserve_process
 from tslc.adapters.clock import Deadline, now
 from tslc.adapters.envoy_router import EnvoyRouter
+from tslc.adapters.loopback_ports import is_free
 from tslc.adapters.node_folder import last_lines
 from tslc.adapters.stop_signals import uninterrupted
 from tslc.adapters.torchserve_api import TorchServeApi
@@ -59,11 +60,39 @@ def up(
     with node_folder.locked(paths):
         if state := running_state(paths, wish):
             return _join(paths, state, wish, env, report)
-        # What a start that was killed left behind may hold the very ports of this one.
-        _end_all(paths)
-        settings, java = check(paths, wish, env)
+        return _start(paths, wish, env, report)
+
+
+def _start(
+    paths: NodePaths,
+    wish: Wish,
+    env: Mapping[str, str],
+    report: Callable[[str], None],
+    tries: int = 3,
+) -> Up:
+    """The ports were free when they were looked at; should another program have been quicker to
+    take one, the next try takes others, or says which of those that were named it has."""
+    # What a start that was killed left behind may hold the very ports of this one.
+    _end_all(paths)
+    settings, java = check(paths, wish, env)
+    try:
         with _undone(lambda: _end_all(paths)):
             return _begin(paths, settings, java, wish, env, report)
+    except RemoteFailed:
+        if tries == 1 or all(is_free(port) for port in _ports(paths, settings, wish)):
+            raise
+    return _start(paths, wish, env, report, tries - 1)
+
+
+def _ports(paths: NodePaths, settings: NodeSettings, wish: Wish) -> frozenset[int]:
+    """What the programs of a node listen on."""
+    store = seaweedfs.read_state(paths) if wish.store else None
+    return frozenset(
+        [
+            *settings.ports.used(router=wish.routing is not None).values(),
+            *(store.ports.model_dump().values() if store else ()),
+        ]
+    )
 
 
 @contextmanager
@@ -100,7 +129,7 @@ def _begin(
     _prepare(paths, settings)
     programs = [torchserve_program(paths, settings, java, env)]
     if wish.store:
-        store = seaweedfs.prepare(paths)
+        store = seaweedfs.prepare(paths, frozenset(settings.ports.named().values()))
         programs.append(store_program(paths, store, env))
     if wish.routing:
         programs += routing_programs(paths, settings, wish.routing, env)
@@ -148,7 +177,8 @@ def _join(
             # Started anew it has the environment that these are to have; what runs is taken over.
             supervisor.start(paths, (known | {one.name: one for one in programs}).values(), env)
     store_already = wish.store and seaweedfs.is_running(paths)
-    endpoint = _join_store(paths, STORE in known, env, report) if wish.store else None
+    own = frozenset(state.settings.ports.named().values())
+    endpoint = _join_store(paths, STORE in known, own, env, report) if wish.store else None
     run = _wait(paths, state.settings, report, lambda: not supervisor.is_running(paths))
     return Up(
         paths,
@@ -198,12 +228,16 @@ def _wait_router(
 
 
 def _join_store(
-    paths: NodePaths, known: bool, env: Mapping[str, str], report: Callable[[str], None]
+    paths: NodePaths,
+    known: bool,
+    apart: frozenset[int],
+    env: Mapping[str, str],
+    report: Callable[[str], None],
 ) -> StoreEndpoint:
     report("waiting for the store")
     if known and (state := seaweedfs.read_state(paths)):
         return seaweedfs.wait_ready(paths, state)
-    state = seaweedfs.prepare(paths)
+    state = seaweedfs.prepare(paths, apart)
     program = store_program(paths, state, env)
     with _undone(lambda: _take_store(paths, program)):
         supervisor.put(paths, program)

@@ -50,7 +50,8 @@ class Wish:
         ports = dict(self.ports)
         if self.free_ports:
             unnamed = [name for name in PORT_NAMES if name not in ports]
-            ports |= dict(zip(unnamed, pick_free(len(unnamed)), strict=True))
+            picked = pick_free(len(unnamed), apart=ports.values())
+            ports |= dict(zip(unnamed, picked, strict=True))
         return replace(NodeSettings(self.name, Ports(**ports)), **self._wished())
 
     def differs_from(self, running: NodeSettings) -> tuple[str, ...]:
