@@ -37,6 +37,31 @@ async def send_error(
     )
 
 
+def head_with_body(send: Send) -> Send:
+    """A `send` that keeps an answer's head until the first piece of its body.
+
+    A router may ask another worker as long as it has no head: so a stream that has said nothing
+    yet outlives the death of its worker, and no answer is torn between its head and its body. A
+    second head replaces one that is kept: what fails before its first piece is an error with its
+    status.
+    """
+    head: Message | None = None
+
+    async def joined(message: Message) -> None:
+        nonlocal head
+        if message["type"] == "http.response.start":
+            head = message
+            return
+        if head is not None:
+            if message.get("more_body") and not message.get("body"):
+                return
+            await send(head)
+            head = None
+        await send(message)
+
+    return joined
+
+
 async def read_body(receive: Receive, limit: int) -> bytes | None:
     """The whole body, or None when the client left. Raises BodyTooLarge past `limit` bytes."""
     parts: list[bytes] = []

@@ -24,6 +24,7 @@ from tslc_handlers.asgi import (
     Receive,
     Scope,
     Send,
+    head_with_body,
     headers_of,
     read_body,
     replay,
@@ -112,7 +113,7 @@ class VLLMHandler(BaseHandler):
 
     async def _exchange(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = Exchange(scope.get("tslc.door", "direct"), scope["path"])
-        receive, send = exchange.receiver(receive), exchange.sender(send)
+        receive, send = exchange.receiver(receive), head_with_body(exchange.sender(send))
         exchange.begin()
         try:
             await self._answer(scope, receive, send, exchange)

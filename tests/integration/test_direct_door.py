@@ -6,18 +6,31 @@ import json
 import os
 from pathlib import Path
 
+import httpx
 import pytest
 from tiny_handler import TinyHandler
 
 from doors import opened
+from tslc_handlers import VLLMHandler
 
 pytestmark = pytest.mark.integration
 
 
+class HooklessHandler(VLLMHandler):
+    """The tiny engine, as it is."""
+
+    open_engine = TinyHandler.open_engine
+
+
 @contextlib.asynccontextmanager
-async def serving(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **section):
+async def serving(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: type[VLLMHandler] = TinyHandler,
+    **section,
+):
     """A started handler and a client of its door."""
-    handler = TinyHandler()
+    handler = kind()
     async with opened(handler, section, tmp_path, monkeypatch) as client:
         yield handler, client
 
@@ -147,6 +160,20 @@ async def test_an_engine_that_fails_answers_500_for_that_request_alone(door):
     answer = await client.post("/v1/completions", json=ask(crash=True))
     assert answer.status_code == 500
     assert (await client.post("/v1/completions", json=ask())).status_code == 200
+
+
+@pytest.mark.parametrize("kind", [TinyHandler, HooklessHandler])
+async def test_a_stream_that_fails_before_its_first_piece_is_a_500_and_no_broken_connection(
+    tmp_path, monkeypatch, kind
+):
+    early, late = (ask(crash_after=n) | {"stream": True} for n in (0, 1))
+    async with serving(tmp_path, monkeypatch, kind) as (_, client):
+        answer = await client.post("/v1/completions", json=early)
+        assert (answer.status_code, answer.json()["error"]["message"]) == (500, "internal error")
+        async with client.stream("POST", "/v1/completions", json=late) as broken:
+            assert broken.status_code == 200
+            with pytest.raises(httpx.RemoteProtocolError):
+                await broken.aread()
 
 
 @pytest.mark.parametrize("hook", [None, "watch"])

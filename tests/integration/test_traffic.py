@@ -200,6 +200,27 @@ def load_seconds(node: ServingNode, version: str) -> float:
     return max(0.5, socket.stat().st_ctime - psutil.Process(pid).create_time())
 
 
+def test_streams_that_have_said_nothing_yet_outlive_their_worker(steady: Served) -> None:
+    node = steady.node
+    steady("split", MODEL, "1.0.0=50", "1.1.0=50", "--wait")
+    (pid,) = node.workers("1.0.0")
+    with flowing(traffic_on(node, per_second=20, tokens=2, delay=3.0)) as traffic:
+        assert eventually(lambda: waiting(node, "1.0.0") >= 5, 60)
+        killed = time.monotonic()
+        os.kill(pid, signal.SIGKILL)
+    begun = [one for one in traffic.answers if one.began < killed]
+    assert len(begun) >= 5
+    assert traffic.failures() == []
+    assert {one.version for one in begun} == {"1.1.0"}
+
+
+def waiting(node: ServingNode, version: str) -> int:
+    """Requests that its worker is answering."""
+    (door,) = (node.folder / "run").glob(f"{MODEL}@{version}@*.sock")
+    with httpx.Client(transport=httpx.HTTPTransport(uds=str(door)), timeout=30) as client:
+        return int(client.get("http://door/health").json()["in_flight"])
+
+
 def test_a_shadow_gets_copies_whose_answers_nobody_sees(steady: Served) -> None:
     steady("split", MODEL, "1.0.0=100", "--shadow", "1.2.0=50%", "--wait")
     with flowing(traffic_on(steady.node)) as traffic:
