@@ -50,9 +50,9 @@ def up(
 ) -> Up:
     """Start the node, or find it running.
 
-    Raises BadInput for settings, ports and a Java that can't be, Refused when the node runs with
-    other settings, RemoteFailed when TorchServe or the store does not come up: nothing is left
-    running then of a node that did not run before.
+    Raises BadInput for settings and a Java that can't be, Refused when another program has a port
+    or the node runs with other settings, RemoteFailed when TorchServe or the store does not come
+    up: nothing is left running then of a node that did not run before.
     """
     paths = node_paths(home, wish.name)
     if dry_run:
