@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 import socket
 import threading
 from collections import Counter
@@ -16,7 +15,7 @@ from typing import Any
 import httpx
 import psutil
 
-from nodes import Node, TinyArchives, eventually
+from nodes import Node, TinyArchives, eventually, kill
 from s3 import S3Server
 from store_shop import Shop
 from tslc.domain.release.report import node_id_of
@@ -46,7 +45,7 @@ class ServingNode:
         return psutil.Process(run["pid"])
 
     def kill(self, name: str) -> None:
-        self.program(name).send_signal(signal.SIGKILL)
+        kill(self.program(name).pid)
 
     def workers(self, version: str, model: str = MODEL) -> list[int]:
         """The workers of a version that listen, by their sockets."""

@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -193,6 +193,22 @@ def short_folder() -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def has_ended(process: psutil.Process) -> bool:
+    """Also when nobody has waited for it yet."""
+    try:
+        return not process.is_running() or bool(process.status() == psutil.STATUS_ZOMBIE)
+    except psutil.Error:
+        return True
+
+
+def kill(pid: int) -> None:
+    """Kill it, and wait until it is dead: it may be deep in the kernel, writing to a disk."""
+    with suppress(psutil.NoSuchProcess):
+        process = psutil.Process(pid)
+        process.kill()
+        assert eventually(lambda: has_ended(process)), f"{process} does not end"
 
 
 def eventually(true: Callable[[], bool], seconds: float = 10.0) -> bool:

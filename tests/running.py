@@ -17,7 +17,7 @@ from typing import Any
 
 import psutil
 
-from nodes import eventually
+from nodes import eventually, has_ended
 
 
 @dataclass
@@ -71,17 +71,10 @@ def gone(processes: list[psutil.Process], seconds: float) -> list[psutil.Process
     """Those that still run after that time."""
 
     def left() -> list[psutil.Process]:
-        return [one for one in processes if one.is_running() and not _is_zombie(one)]
+        return [one for one in processes if not has_ended(one)]
 
     eventually(lambda: not left(), seconds)
     return left()
-
-
-def _is_zombie(process: psutil.Process) -> bool:
-    try:
-        return bool(process.status() == psutil.STATUS_ZOMBIE)
-    except psutil.Error:
-        return True
 
 
 @contextmanager

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 import nodes
-from nodes import Cli, Node, start_node
+from nodes import Cli, Node, eventually, has_ended, start_node
 
 MODEL, VERSION = "quickstart", "1.0.0"
 _HERE = Path(__file__).parent
@@ -88,6 +88,5 @@ def family(worker: int) -> list[psutil.Process]:
 
 
 def assert_gone(processes: list[psutil.Process], seconds: float = 5.0) -> None:
-    _, alive = psutil.wait_procs(processes, timeout=seconds)
-    left = [p for p in alive if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
-    assert left == []
+    eventually(lambda: all(map(has_ended, processes)), seconds)
+    assert [one for one in processes if not has_ended(one)] == []

@@ -26,6 +26,7 @@ from faulty_proxy import Answer, FaultyProxy, Request, always
 from nodes import Cli, Ran, TinyArchives, eventually, start_node
 from s3 import READER_KEY
 from store_shop import Shop, weights
+from tslc.adapters.node_processes import is_alive
 from tslc.domain.node import NODE_MARK
 from tslc.domain.release.changes import promote
 from tslc.domain.release.state import ModelState, Strategy
@@ -176,13 +177,6 @@ def orphan(command: str, env: Mapping[str, str] | None = None) -> Iterator[int]:
             os.kill(pid, signal.SIGKILL)
 
 
-def gone(pid: int) -> bool:
-    try:
-        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
-
-
 def test_planted_an_engine_that_outlived_its_worker(cli: Cli) -> None:
     with orphan("exec -a VLLM::EngineCore sleep 120") as pid:
         assert eventually(lambda: psutil.Process(pid).cmdline()[:1] == ["VLLM::EngineCore"])
@@ -190,7 +184,7 @@ def test_planted_an_engine_that_outlived_its_worker(cli: Cli) -> None:
         fault(found, f"VLLM::EngineCore (pid {pid}", "kill ")
         assert str(pid) in found["fix"].split()
         subprocess.run(["kill", str(pid)], check=True)
-        assert eventually(lambda: gone(pid))
+        assert eventually(lambda: not is_alive(pid))
         assert f"pid {pid}" not in doctor(cli, "leftovers")["found"]
 
 
@@ -207,7 +201,7 @@ def test_planted_a_worker_of_a_node_that_is_gone_and_the_fix_ends_it(
         found = doctor(cli, "leftovers")
         fault(found, f"pid {pid}", "tslc down --name default")
         cli.ok("down", "--name", "default")
-        assert eventually(lambda: gone(pid))
+        assert eventually(lambda: not is_alive(pid))
         assert f"pid {pid}" not in doctor(cli, "leftovers")["found"]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import signal
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -13,7 +12,7 @@ import pytest
 
 import nodes
 from environments import Served, ServingNode, push, restarted, served
-from nodes import TINY, TinyArchives, eventually
+from nodes import TINY, TinyArchives, eventually, kill
 from s3 import S3Server
 from tslc.domain.node import NodePaths
 from tslc.domain.supervised import SupervisorPaths
@@ -41,7 +40,7 @@ def paths(node: ServingNode) -> NodePaths:
 
 
 def kill_supervisord(node: ServingNode) -> None:
-    os.kill(int(SupervisorPaths.of(paths(node)).pid.read_text()), signal.SIGKILL)
+    kill(int(SupervisorPaths.of(paths(node)).pid.read_text()))
 
 
 def mend(node: ServingNode, finding: Mapping[str, Any]) -> None:
@@ -118,8 +117,7 @@ def test_planted_a_torchserve_that_hangs_and_one_that_is_dead(place: Served) -> 
     finally:
         torchserve.resume()
     kill_supervisord(node)
-    torchserve.kill()
-    torchserve.wait(10)
+    kill(torchserve.pid)
     found = examined(node, "node-torchserve", "node", "leftovers")
     assert found["node-torchserve"]["verdict"] == "fault"
     assert "torchserve does not run" in found["node"]["found"]

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import zipfile
 from collections import Counter
 from collections.abc import Iterator
@@ -14,7 +12,7 @@ import httpx
 import pytest
 
 from environments import Served, ServingNode, served
-from nodes import TinyArchives, eventually
+from nodes import TinyArchives, eventually, kill
 from nodes import short_folder as make_folder
 from s3 import S3Server
 
@@ -89,5 +87,5 @@ def test_its_dead_worker_is_replaced(environment: Served) -> None:
     assert described["model"] == "old"
     assert workers
     for one in workers:
-        os.kill(one.pid, signal.SIGKILL)
+        kill(one.pid)
     assert eventually(lambda: ask(node).status_code == 200, 60)

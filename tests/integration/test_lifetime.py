@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 import tslc_handlers.reaper
-from nodes import Node, TinyArchives, eventually, start_node
+from nodes import Node, TinyArchives, eventually, has_ended, start_node
 
 pytestmark = pytest.mark.integration
 
@@ -32,8 +32,7 @@ def engine_of(worker: int) -> int:
 
 def gone(*pids: int, seconds: float = LIMIT) -> bool:
     processes = [psutil.Process(pid) for pid in pids if psutil.pid_exists(pid)]
-    _, alive = psutil.wait_procs(processes, timeout=seconds)
-    return not [p for p in alive if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+    return eventually(lambda: all(map(has_ended, processes)), seconds)
 
 
 def worker_of(door: Path) -> int:

@@ -20,7 +20,7 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from nodes import Cli, eventually
+from nodes import Cli, eventually, kill
 from tslc.adapters import seaweedfs
 from tslc.domain.local_store import MARK, StoreEndpoint, sockets
 from tslc.domain.node import NodePaths
@@ -149,7 +149,7 @@ def test_what_it_acknowledged_outlives_a_kill(cli: Cli) -> None:
         writer.start()
     assert eventually(lambda: len(kept) > 100, 60)
     for process in seaweedfs.processes(paths_of(cli)):
-        process.kill()
+        kill(process.pid)
     stopped.set()
     for writer in writers:
         writer.join()

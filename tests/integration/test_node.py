@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import signal
 import socket
 import time
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ import httpx
 import psutil
 import pytest
 
-from nodes import GOOD_PROMPT, Cli, Node, Ran, TinyArchives, eventually, start_node
+from nodes import GOOD_PROMPT, Cli, Node, Ran, TinyArchives, eventually, kill, start_node
 from tslc.adapters.loopback_ports import pick_free
 
 pytestmark = pytest.mark.integration
@@ -239,7 +238,7 @@ def test_a_worker_that_was_killed_is_not_ready_until_it_is_back(
     node.cli.ok("register", archives.build("mortal"))
     pids = node.versions("mortal")["1.0.0"]["pids"]
     assert isinstance(pids, list)
-    os.kill(pids[0], signal.SIGKILL)
+    kill(pids[0])
     told = node.versions("mortal")["1.0.0"]
     assert (told["ready"], told["reason"]) == (False, "1 worker without a door")
     assert node.cli("default", "mortal", "1.0.0").code == 3

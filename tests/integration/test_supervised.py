@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import stat
 from collections.abc import Mapping
 from itertools import pairwise
@@ -14,7 +13,7 @@ from typing import Any
 import psutil
 import pytest
 
-from nodes import Cli, TinyArchives, eventually, start_node
+from nodes import Cli, TinyArchives, eventually, kill, start_node
 from tslc.adapters import seaweedfs
 from tslc.adapters.node_processes import has_mark, is_alive, marked_processes, node_processes
 from tslc.adapters.program_runs import last_run
@@ -76,7 +75,7 @@ def test_a_killed_torchserve_is_started_again_and_nothing_of_the_one_before_is_l
     cli.ok("register", archive)
     before = {one.pid for one in node.processes()}
     assert len(before) > 3
-    os.kill(node.pid, signal.SIGKILL)
+    kill(node.pid)
     assert eventually(lambda: is_back(cli, "torchserve", node.pid), BACK_SECONDS)
     told = cli.ok("up", "--no-router", "--json").json
     assert told["already_running"]
@@ -92,7 +91,7 @@ def test_a_torchserve_that_is_being_started_again_is_said(cli: Cli) -> None:
     node = start_node(cli)
     supervisord = psutil.Process(supervisord_of(cli))
     supervisord.suspend()  # it would be back before this test has looked
-    os.kill(node.pid, signal.SIGKILL)
+    kill(node.pid)
     ran = cli("status")
     supervisord.resume()
     assert (ran.code, "is being started again" in ran.err) == (5, True)
@@ -105,7 +104,7 @@ def test_a_killed_store_is_started_again_where_it_was_with_what_it_held(cli: Cli
     store, run = seaweedfs.endpoint(node), seaweedfs.server(node)
     assert run is not None
     for process in seaweedfs.processes(node):
-        process.kill()
+        kill(process.pid)
     assert seaweedfs.endpoint(node) == store
     assert eventually(probe_of(store), BACK_SECONDS)
     assert is_back(cli, "store", run.pid)
@@ -119,7 +118,7 @@ def test_what_a_killed_supervisord_left_is_taken_over_and_never_started_twice(
     cli.ok("register", archives.build("kept"))
     before = {name: one["pid"] for name, one in programs(cli).items()}
     assert set(before) == {"store", "torchserve"}
-    os.kill(supervisord_of(cli), signal.SIGKILL)
+    kill(supervisord_of(cli))
     told = cli.ok("status", "--json").json
     assert (told["supervised"], told["versions"][0]["ready"]) == (False, True)
     assert "takes over" in cli.ok("up", "--dry-run", env=LOCAL).out
@@ -131,7 +130,7 @@ def test_what_a_killed_supervisord_left_is_taken_over_and_never_started_twice(
     assert cli.ok("chat", "kept", "hi", "--max-tokens", "1").out == "hi \n"
 
     # One that was taken over is started again like any other.
-    os.kill(before["torchserve"], signal.SIGKILL)
+    kill(before["torchserve"])
     assert eventually(lambda: is_back(cli, "torchserve", before["torchserve"]), BACK_SECONDS)
     assert programs(cli)["store"]["pid"] == before["store"]
     cli.ok("down")
@@ -140,7 +139,7 @@ def test_what_a_killed_supervisord_left_is_taken_over_and_never_started_twice(
 
 def test_who_watches_over_what_was_taken_over_may_be_killed_too(cli: Cli) -> None:
     node = start_node(cli)
-    os.kill(supervisord_of(cli), signal.SIGKILL)
+    kill(supervisord_of(cli))
     cli.ok("up", "--no-router")
     keeper = psutil.Process(supervisord_of(cli))
     assert eventually(lambda: bool(keeper.children()))
@@ -156,7 +155,7 @@ def test_down_ends_what_a_killed_supervisord_left(cli: Cli, archives: TinyArchiv
     up(cli)
     cli.ok("register", archives.build("left", environment={"TINY_SUBPROCESS": "1"}))
     assert len(all_of(cli)) > 5
-    os.kill(supervisord_of(cli), signal.SIGKILL)
+    kill(supervisord_of(cli))
     assert "its store is stopped" in cli.ok("down").out
     assert all_of(cli) == set()
     assert "was not running" in cli.ok("down").out
@@ -166,7 +165,7 @@ def test_all_killed_at_once_is_a_node_that_does_not_run(cli: Cli) -> None:
     up(cli)
     for pid in (supervisord_of(cli), *all_of(cli)):
         if psutil.pid_exists(pid):
-            os.kill(pid, signal.SIGKILL)
+            kill(pid)
     assert eventually(lambda: all_of(cli) == set())
     assert cli("status").err == "error: node 'default' is not running\nhint: tslc up\n"
     assert up(cli)["already_running"] is False
@@ -227,7 +226,7 @@ def test_one_that_cannot_start_is_tried_again_with_pauses_and_at_once_by_up(cli:
     program = SupervisorPaths.of(paths_of(cli)).program("torchserve")
     right = program.read_text()
     program.write_text(json.dumps({**json.loads(right), "command": ["false"]}))
-    os.kill(node.pid, signal.SIGKILL)
+    kill(node.pid)
     control = SupervisorRpc(SupervisorPaths.of(paths_of(cli)).socket)
     seen: list[float] = []
 
@@ -260,10 +259,10 @@ def test_programs_that_are_added_have_the_environment_of_the_up_that_adds_them(c
     folder = SupervisorPaths.of(paths_of(cli)).root
     assert not any(secret in path.read_text() for path in folder.glob("*.json"))
     for name in ("router", "agent"):
-        os.kill(told[name]["pid"], signal.SIGKILL)
+        kill(told[name]["pid"])
         assert eventually(lambda n=name: is_back(cli, n, told[n]["pid"]), BACK_SECONDS)
     assert programs(cli)["torchserve"]["pid"] == node.pid
     assert cli.ok("up", "--json").json["already_running"]
-    os.kill(supervisord_of(cli), signal.SIGKILL)
+    kill(supervisord_of(cli))
     cli.ok("down")
     assert all_of(cli) == set()
