@@ -19,6 +19,7 @@ import psutil
 import yaml
 
 import ready_tslc
+from tslc.adapters import node_processes
 
 TINY = Path(__file__).parent / "tiny_engine"
 GOOD_PROMPT = {
@@ -195,20 +196,10 @@ def short_folder() -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def has_ended(process: psutil.Process) -> bool:
-    """Also when nobody has waited for it yet."""
-    try:
-        return not process.is_running() or bool(process.status() == psutil.STATUS_ZOMBIE)
-    except psutil.Error:
-        return True
-
-
 def kill(pid: int) -> None:
     """Kill it, and wait until it is dead: it may be deep in the kernel, writing to a disk."""
     with suppress(psutil.NoSuchProcess):
-        process = psutil.Process(pid)
-        process.kill()
-        assert eventually(lambda: has_ended(process)), f"{process} does not end"
+        assert node_processes.kill([psutil.Process(pid)]) == ()
 
 
 def eventually(true: Callable[[], bool], seconds: float = 10.0) -> bool:

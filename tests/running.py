@@ -17,7 +17,7 @@ from typing import Any
 
 import psutil
 
-from nodes import eventually, has_ended
+from nodes import eventually
 
 
 @dataclass
@@ -65,16 +65,6 @@ class Running:
     def end(self, seconds: float) -> int:
         """Its exit code, which it has to have in time."""
         return self.process.wait(seconds)
-
-
-def gone(processes: list[psutil.Process], seconds: float) -> list[psutil.Process]:
-    """Those that still run after that time."""
-
-    def left() -> list[psutil.Process]:
-        return [one for one in processes if not has_ended(one)]
-
-    eventually(lambda: not left(), seconds)
-    return left()
 
 
 @contextmanager

@@ -14,7 +14,8 @@ import psutil
 import pytest
 
 import nodes
-from nodes import Cli, Node, eventually, has_ended, start_node
+from nodes import Cli, Node, start_node
+from tslc.adapters.node_processes import wait_gone
 
 MODEL, VERSION = "quickstart", "1.0.0"
 _HERE = Path(__file__).parent
@@ -88,5 +89,4 @@ def family(worker: int) -> list[psutil.Process]:
 
 
 def assert_gone(processes: list[psutil.Process], seconds: float = 5.0) -> None:
-    eventually(lambda: all(map(has_ended, processes)), seconds)
-    assert [one for one in processes if not has_ended(one)] == []
+    assert wait_gone(processes, seconds) == ()

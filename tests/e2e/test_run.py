@@ -7,7 +7,8 @@ import signal
 
 import openai
 
-from running import gone, running
+from running import running
+from tslc.adapters.node_processes import wait_gone
 
 
 def test_a_model_folder_answers_with_settings_chosen_for_this_machine() -> None:
@@ -30,5 +31,5 @@ def test_a_model_folder_answers_with_settings_chosen_for_this_machine() -> None:
         assert any("VLLM" in " ".join(process.cmdline()) for process in family)
         run.send(signal.SIGTERM)
         assert run.end(15) == 0
-        assert gone(family, 0.5) == []
+        assert wait_gone(family, 0.5) == ()
         assert not place.exists()

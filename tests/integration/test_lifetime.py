@@ -15,7 +15,8 @@ import psutil
 import pytest
 
 import tslc_handlers.reaper
-from nodes import Node, TinyArchives, eventually, has_ended, start_node
+from nodes import Node, TinyArchives, eventually, start_node
+from tslc.adapters.node_processes import wait_gone
 
 pytestmark = pytest.mark.integration
 
@@ -32,7 +33,7 @@ def engine_of(worker: int) -> int:
 
 def gone(*pids: int, seconds: float = LIMIT) -> bool:
     processes = [psutil.Process(pid) for pid in pids if psutil.pid_exists(pid)]
-    return eventually(lambda: all(map(has_ended, processes)), seconds)
+    return not wait_gone(processes, seconds)
 
 
 def worker_of(door: Path) -> int:

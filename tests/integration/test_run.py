@@ -15,7 +15,8 @@ import pytest
 import yaml
 
 from nodes import TINY, Cli, TinyArchives, eventually
-from running import Running, gone, running
+from running import Running, running
+from tslc.adapters.node_processes import wait_gone
 
 pytestmark = pytest.mark.integration
 
@@ -56,7 +57,7 @@ def test_an_archive_is_served_until_sigterm(tiny: Path) -> None:
         assert len(family) >= 4  # tslc, its watchman, the server, its reaper, the engine
         run.send(signal.SIGTERM)
         assert run.end(10) == 0
-        assert gone(family, 0.5) == []
+        assert wait_gone(family, 0.5) == ()
         assert not folder.exists()
         assert run.err.read_text().endswith("stopped\n")
 
@@ -70,7 +71,7 @@ def test_ctrl_c_ends_it_within_seconds_whatever_is_in_flight(tiny: Path) -> None
             family = run.family()
             run.send(signal.SIGINT)
             assert run.end(10) == 0
-            assert gone(family, 0.5) == []
+            assert wait_gone(family, 0.5) == ()
 
 
 def test_nothing_outlives_a_tslc_that_is_killed(tiny: Path) -> None:
@@ -78,7 +79,7 @@ def test_nothing_outlives_a_tslc_that_is_killed(tiny: Path) -> None:
         family, folder = run.family(), run.folder()
         run.send(signal.SIGKILL)
         assert run.end(10) == -signal.SIGKILL
-        assert gone(family, 10) == []
+        assert wait_gone(family, 10) == ()
         assert eventually(lambda: not folder.exists())
 
 
@@ -99,7 +100,7 @@ def test_a_load_can_be_ended_too(archives: TinyArchives, number: signal.Signals,
         family = [own, *own.children(recursive=True)]
         run.send(number)
         assert run.end(15) == code
-        assert gone(family, 10) == []
+        assert wait_gone(family, 10) == ()
 
 
 def test_a_model_that_does_not_load_shows_its_own_error(cli: Cli, archives: TinyArchives) -> None:
@@ -124,7 +125,7 @@ def test_a_server_that_ends_by_itself_ends_the_run(tiny: Path) -> None:
             if "tiny engine" in " ".join(process.cmdline()):
                 process.kill()
         assert run.end(15) == 5
-        assert gone(family, 1) == []
+        assert wait_gone(family, 1) == ()
         assert "ended by itself" in run.err.read_text()
         assert "is dead; the worker ends" in run.err.read_text()
 
@@ -173,7 +174,7 @@ def test_torchserve_serves_it_at_the_launchers_path(tiny: Path) -> None:
         family, folder = run.family(), run.folder()
         run.send(signal.SIGTERM)
         assert run.end(40) == 0
-        assert gone(family, 0.5) == []
+        assert wait_gone(family, 0.5) == ()
         assert not folder.exists()
 
 
@@ -186,7 +187,7 @@ def test_torchserve_without_keys_and_killed_leaves_nothing(tiny: Path) -> None:
         assert any("java" in process.name() for process in family)
         run.send(signal.SIGKILL)
         run.end(10)
-        assert gone(family, 20) == []
+        assert wait_gone(family, 20) == ()
         assert eventually(lambda: not folder.exists(), 20)
 
 

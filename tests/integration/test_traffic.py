@@ -216,9 +216,14 @@ def test_streams_that_have_said_nothing_yet_outlive_their_worker(steady: Served)
 
 def waiting(node: ServingNode, version: str) -> int:
     """Requests that its worker is answering."""
+    return int(from_door(node, version, "/health").json()["in_flight"])
+
+
+def from_door(node: ServingNode, version: str, path: str) -> httpx.Response:
+    """What its worker says of itself."""
     (door,) = (node.folder / "run").glob(f"{MODEL}@{version}@*.sock")
     with httpx.Client(transport=httpx.HTTPTransport(uds=str(door)), timeout=30) as client:
-        return int(client.get("http://door/health").json()["in_flight"])
+        return client.get(f"http://door{path}")
 
 
 def test_a_shadow_gets_copies_whose_answers_nobody_sees(steady: Served) -> None:
@@ -227,9 +232,7 @@ def test_a_shadow_gets_copies_whose_answers_nobody_sees(steady: Served) -> None:
         settled(traffic, 200)
     assert traffic.failures() == []
     assert set(traffic.versions()) == {"1.0.0"}
-    (door,) = (steady.node.folder / "run").glob(f"{MODEL}@1.2.0@*.sock")
-    with httpx.Client(transport=httpx.HTTPTransport(uds=str(door)), timeout=30) as client:
-        text = client.get("http://door/metrics").text
+    text = from_door(steady.node, "1.2.0", "/metrics").text
     # One line for each endpoint and status; the node's own look at its doors has lines, too.
     endpoint = 'endpoint="/v1/chat/completions"'
     lines = [

@@ -6,24 +6,26 @@ import socket
 
 import pytest
 
-from tslc.adapters import loopback_ports
 from tslc.adapters.loopback_ports import HOST, pick_free
 
 
 @pytest.fixture
-def steady(monkeypatch: pytest.MonkeyPatch) -> range:
-    """Few ports to pick from, all free a moment ago."""
-    first, *_ = pick_free(1)
-    few = range(first, first + 6)
-    monkeypatch.setattr(loopback_ports, "_STEADY", few)
-    return few
+def few() -> frozenset[int]:
+    """Ports that were free a moment ago."""
+    return frozenset(pick_free(6))
 
 
-def test_what_another_server_is_to_have_is_not_picked(steady: range) -> None:
-    kept = steady[::2]
-    assert not {*pick_free(3, apart=kept)} & {*kept}
+def others(ports: frozenset[int]) -> frozenset[int]:
+    return frozenset(range(1 << 16)) - ports
 
 
-def test_what_is_taken_is_not_picked(steady: range) -> None:
-    with socket.create_server((HOST, steady[0])):
-        assert steady[0] not in pick_free(len(steady))
+def test_what_another_server_is_to_have_is_not_picked(few: frozenset[int]) -> None:
+    picked = pick_free(len(few), apart=others(few))
+    assert picked
+    assert few >= {*picked}
+
+
+def test_what_is_taken_is_not_picked(few: frozenset[int]) -> None:
+    taken, *free = few
+    with socket.create_server((HOST, taken)):
+        assert {*pick_free(len(few), apart=others(few))} <= {*free}
